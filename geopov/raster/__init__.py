@@ -1,0 +1,17 @@
+"""Rasters: scenes read from their headers, blocks decoded once, Cloud Optimized GeoTIFFs written in strips."""
+
+from geopov.raster.blocks import Block, BlockReader
+from geopov.raster.file import Level, RasterFile
+from geopov.raster.scene import Scene
+from geopov.raster.write import OverviewResampling, write_cog, write_dataarray
+
+__all__ = [
+    "Block",
+    "BlockReader",
+    "Level",
+    "OverviewResampling",
+    "RasterFile",
+    "Scene",
+    "write_cog",
+    "write_dataarray",
+]
