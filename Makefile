@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all set-up themselves on a machine with Python 3.11+ and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types contracts unit bench clean
+
+help:
+	@echo "make demo   install, then map the population density of Nepal from real data (work/nepal_density)"
+	@echo "make test   install, then lint, check types and import contracts, and run every test"
+	@echo "make bench  the benchmarks, beside their peers"
+	@echo "make clean  remove the virtual environment and the work folder"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "geopov needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "Installing geopov[$*] into $(VENV); the network stage brings torch, so the first time takes minutes and gigabytes."
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-all
+	$(BIN)/geopov run pipelines/nepal.yaml
+
+test: $(VENV)/.installed-dev lint types contracts unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python bench/tiles.py
+	$(BIN)/python bench/features.py
+	$(BIN)/python bench/real.py
+
+clean:
+	rm -rf $(VENV) work

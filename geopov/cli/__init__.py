@@ -1,0 +1,68 @@
+"""The command ``geopov``: one subcommand a stage, and no science in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import geopov
+from geopov.cli import catalog, features, maps, regression, report, run, survey, tiles
+from geopov.cli._common import errors
+from geopov.errors import GeopovError
+
+app = typer.Typer(
+    help="From satellite images and a household survey to poverty and density maps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(survey.app, name="survey")
+app.add_typer(tiles.app, name="tiles")
+app.add_typer(features.app, name="features")
+app.add_typer(regression.app, name="regression")
+app.add_typer(maps.app, name="maps")
+app.command("report")(report.report)
+app.command("run")(run.run)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"geopov {geopov.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """From satellite images and a household survey to poverty and density maps."""
+    _hold_stage_lock()
+
+
+def _hold_stage_lock() -> None:
+    """Tell a later run in the same work folder that this stage is at work, even if its own run is dead."""
+    path = os.environ.get("GEOPOV_STAGE_LOCK")
+    if path:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # released when this process ends, however it ends
+
+
+def main() -> None:
+    """Entry point: an expected error is one red line and exit code 2; ``--debug`` shows where it came from."""
+    try:
+        app()
+    except GeopovError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        errors.print(f"[bold red]Error:[/] [red]{_escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

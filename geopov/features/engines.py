@@ -1,0 +1,225 @@
+"""Ways to run a network's forward pass, equal in their numbers to about 1e-6 and unequal in their speed.
+
+Imports torch; reached only through :func:`geopov.features.build`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from geopov._optional import is_available, require
+from geopov.errors import FeatureError
+
+__all__ = ["EngineName", "PooledNetwork", "choose_engine", "make_engine", "micro_batch", "torch_threads"]
+
+EngineName = Literal["auto", "eager", "fused", "onnxruntime", "cuda"]
+Forward = Callable[[torch.Tensor], npt.NDArray[np.float32]]
+"""Images (n, 3, y, x), float32 on the CPU, to features (n, n_features)."""
+
+# Pixels of one forward pass: on CPUs larger batches leave the caches and gain nothing, on GPUs smaller ones starve it.
+_PIXELS = {"cpu": 64 * 96**2, "cuda": 256 * 224**2}
+_LARGEST = {"cpu": 64, "cuda": 1024}
+
+
+class PooledNetwork(nn.Module):
+    """A trunk whose final feature map is averaged over the middle of the image.
+
+    Parameters
+    ----------
+    trunk : Module
+        (n, 3, y, x) to (n, c, y', x').
+    share : float
+        Side of the middle as a share of the image's; 1 without context. Cells of the map that the middle covers in part
+        count in proportion.
+    """
+
+    def __init__(self, trunk: nn.Module, *, share: float) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.share = share
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (n, c) of images (n, 3, y, x)."""
+        feature_map: torch.Tensor = self.trunk(images)
+        if self.share == 1:
+            return feature_map.mean((2, 3))
+        rows, columns = (middle_weights(int(n), self.share) for n in feature_map.shape[2:])
+        weights = torch.from_numpy(np.outer(rows, columns).astype(np.float32)).to(feature_map)
+        return (feature_map * weights).sum((2, 3))
+
+
+def middle_weights(n: int, share: float) -> npt.NDArray[np.float64]:
+    """What each of ``n`` equal steps contributes to the mean over the middle ``share`` of their length."""
+    edges = np.linspace(0, 1, n + 1)
+    low, high = (1 - share) / 2, (1 + share) / 2
+    overlap = np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None)
+    weights: npt.NDArray[np.float64] = overlap / overlap.sum()
+    return weights
+
+
+def choose_engine(name: EngineName) -> EngineName:
+    """The engine that ``"auto"`` stands for on this machine: the GPU, else ONNX Runtime, else fused PyTorch.
+
+    Raises
+    ------
+    FeatureError
+        If there is no such engine, or no such device.
+    """
+    if name not in get_args(EngineName):
+        raise FeatureError(f"there is no engine {name!r}; expected one of {', '.join(get_args(EngineName))}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise FeatureError("engine is 'cuda', but PyTorch sees no GPU here; take engine='auto'.")
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "onnxruntime" if is_available("onnxruntime") and is_available("onnxscript") else "fused"
+
+
+def micro_batch(height: int, width: int, *, engine: EngineName) -> int:
+    """Images in one forward pass: a power of two that depends on nothing but their size and the device."""
+    device = "cuda" if engine == "cuda" else "cpu"
+    fitting = _PIXELS[device] // (height * width)
+    return int(min(_LARGEST[device], 1 << max(fitting.bit_length() - 1, 0)))
+
+
+def make_engine(
+    name: EngineName, network: nn.Module, sample: torch.Tensor, *, threads: int | None, half: bool
+) -> Forward:
+    """Prepare a network for images shaped as ``sample``.
+
+    Parameters
+    ----------
+    name : str
+        As returned by :func:`choose_engine`.
+    network : Module
+        (n, 3, y, x) to (n, n_features), in evaluation mode.
+    sample : Tensor (n, 3, y, x)
+        Every later call has this shape, which lets ONNX Runtime plan, and makes a tile's numbers independent of how
+        many others there are.
+    threads : int, optional
+        Threads within one forward pass; default: PyTorch's number.
+    half : bool
+        Half precision, on a GPU only.
+    """
+    if name == "onnxruntime":
+        return _onnxruntime(network, sample, threads)
+    if name == "cuda":
+        return _cuda(network, half)
+    if name == "fused":
+        network = fuse_batch_norm(network, sample).to(memory_format=torch.channels_last)
+    layout = torch.channels_last if name == "fused" else torch.contiguous_format
+
+    def forward(images: torch.Tensor) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(images.contiguous(memory_format=layout)).numpy())
+
+    return forward
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """PyTorch's number of threads within the block; afterwards it is as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fuse_batch_norm(network: nn.Module, sample: torch.Tensor) -> nn.Module:
+    """A copy in which each batch norm that follows a convolution is folded into it.
+
+    Which follows which is found by watching one forward pass, so that no knowledge of the architecture is needed; the
+    copy is then held against the original.
+
+    Raises
+    ------
+    FeatureError
+        If the folded network gives other numbers, as where a convolution's output is used twice.
+    """
+    fused = copy.deepcopy(network)
+    for conv_name, norm_name in _conv_norm_pairs(fused, sample):
+        conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        fused.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
+        # timm's batch norms carry the activation with them.
+        fused.set_submodule(norm_name, getattr(norm, "act", nn.Identity()))
+    with torch.inference_mode():
+        expected, got = network(sample), fused(sample)
+    if not torch.allclose(expected, got, rtol=0, atol=1e-4 * float(expected.abs().max())):
+        raise FeatureError("folding batch norms changes this network's numbers; take engine='eager'.")
+    return fused
+
+
+def _conv_norm_pairs(network: nn.Module, sample: torch.Tensor) -> list[tuple[str, str]]:
+    outputs: dict[int, tuple[str, torch.Tensor]] = {}
+    pairs: list[tuple[str, str]] = []
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+
+            def after(_: nn.Module, __: Any, output: torch.Tensor, name: str = name) -> None:
+                # Held on to, so that no later tensor gets the same id.
+                outputs[id(output)] = (name, output)
+
+            hooks.append(module.register_forward_hook(after))
+        elif isinstance(module, nn.BatchNorm2d):
+
+            def before(_: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+                if id(inputs[0]) in outputs:
+                    pairs.append((outputs[id(inputs[0])][0], name))
+
+            hooks.append(module.register_forward_pre_hook(before))
+    try:
+        with torch.inference_mode():
+            network(sample[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return pairs
+
+
+def _onnxruntime(network: nn.Module, sample: torch.Tensor, threads: int | None) -> Forward:
+    purpose = "The engine 'onnxruntime'"
+    onnxruntime = require("onnxruntime", purpose=purpose)
+    require("onnxscript", purpose=purpose)
+    program = torch.onnx.export(network, (sample,), dynamo=True, verbose=False)
+    assert program is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    source = session.get_inputs()[0].name
+
+    def forward(images: torch.Tensor) -> npt.NDArray[np.float32]:
+        return np.asarray(session.run(None, {source: images.numpy()})[0])
+
+    return forward
+
+
+def _cuda(network: nn.Module, half: bool) -> Forward:
+    network = copy.deepcopy(network).to("cuda").to(memory_format=torch.channels_last)
+
+    def forward(images: torch.Tensor) -> npt.NDArray[np.float32]:
+        # TF32 keeps ten bits, fewer than the agreement with CPUs that is promised.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=half)
+        with torch.inference_mode(), exact, torch.autocast("cuda", dtype=torch.float16, enabled=half):
+            placed = images.to("cuda").contiguous(memory_format=torch.channels_last)
+            return np.asarray(network(placed).float().cpu().numpy())
+
+    return forward

@@ -1,0 +1,176 @@
+"""A study: one YAML file that says which scene, which clusters, which outcome, and what to map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geopov.errors import StudyError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PointClusters(_Section):
+    """Clusters from a table with one row a cluster: `geopov survey points`."""
+
+    kind: Literal["points"]
+    source: str
+    id: str = "cluster_id"
+    lon: str = "lon"
+    lat: str = "lat"
+    crs: str = "EPSG:4326"
+    where: dict[str, str | int | bool] = {}
+
+
+class HouseholdClusters(_Section):
+    """Clusters from a table of households and one of locations: `geopov survey households`."""
+
+    kind: Literal["households"]
+    households: str
+    locations: str
+    on: str
+    cluster: str
+    weight: str
+    size: str
+    consumption: str
+    lon: str
+    lat: str
+    to_ppp_usd_per_day: float | None = None
+
+
+class AreaClusters(_Section):
+    """Clusters from census areas joined to their counts by a recipe: `geopov survey areas`."""
+
+    kind: Literal["areas"]
+    recipe: Path
+    inputs: dict[str, str]
+
+
+class Outcome(_Section):
+    """The column to predict."""
+
+    column: str
+    unit: str
+    label: str
+
+
+class Tiles(_Section):
+    """Size of the tiles and how many of them make a cluster."""
+
+    size_px: int = Field(gt=0)
+    resolution_m: float = Field(gt=0)
+    context_px: int = Field(default=0, ge=0)
+    window_km: float | None = Field(default=None, gt=0)
+    n_tiles: int = Field(default=1, gt=0)
+
+
+class Regression(_Section):
+    """Spatial blocks, folds and the share of clusters that intervals should cover."""
+
+    block_km: float = Field(gt=0)
+    n_folds: int = Field(default=5, gt=1)
+    buffer_km: float = Field(default=0.0, ge=0)
+    seed: int = 0
+    coverage: float = Field(default=0.9, gt=0, lt=1)
+
+
+class Map(_Section):
+    """The grid of cells to predict, and how the map presents itself."""
+
+    title: str
+    source: str
+    cell_m: float = Field(gt=0)
+    region: str | tuple[float, float, float, float] = "scene"
+    crs: str | None = None
+    transform: Literal["none", "exp"] = "none"
+    unit: str
+    style: str
+
+
+class Study(_Section):
+    """Everything one run needs.
+
+    Attributes
+    ----------
+    name : str
+        Short name; the work folder is ``work/NAME``.
+    catalog : Path
+        The catalogue that the sources are named in, relative to the study file.
+    scenes : list
+        Each a catalogue name, or a list of names stacked as the bands of one scene.
+    features, baseline : list of dict
+        Extractors, as :func:`geopov.features.build` takes them. The baseline is what the model has to beat.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    catalog: Path
+    scenes: list[str | list[str]] = Field(min_length=1)
+    clusters: Annotated[PointClusters | HouseholdClusters | AreaClusters, Field(discriminator="kind")]
+    outcome: Outcome
+    tiles: Tiles
+    features: list[dict[str, Any]] = Field(min_length=1)
+    baseline: list[dict[str, Any]] = Field(default=[], min_length=0)
+    regression: Regression
+    map: Map | None = None
+
+    @property
+    def scene_sources(self) -> list[list[str]]:
+        """Catalogue names of each scene's files."""
+        return [[scene] if isinstance(scene, str) else scene for scene in self.scenes]
+
+    @property
+    def sources(self) -> list[str]:
+        """Every catalogue name the study uses, each once."""
+        names = [name for scene in self.scene_sources for name in scene]
+        match self.clusters:
+            case PointClusters(source=source):
+                names.append(source)
+            case HouseholdClusters(households=households, locations=locations):
+                names += [households, locations]
+            case AreaClusters(inputs=inputs):
+                names += inputs.values()
+        if self.map is not None and isinstance(self.map.region, str) and self.map.region != "scene":
+            names.append(self.map.region)
+        return list(dict.fromkeys(names))
+
+
+def read_study(path: str | Path) -> Study:
+    """Read and check a study file; relative paths in it become absolute.
+
+    Raises
+    ------
+    StudyError
+        With every wrong key and value of the file at once.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f"there is no study file {path}; expected a YAML such as pipelines/nepal.yaml.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} holds a {type(content).__name__}; expected keys such as name, scenes and clusters.")
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"{path} is not a valid study:", [_problem(item) for item in error.errors()]) from None
+    folder = path.resolve().parent
+    update: dict[str, Any] = {"catalog": folder / study.catalog}
+    if isinstance(study.clusters, AreaClusters):
+        update["clusters"] = study.clusters.model_copy(update={"recipe": folder / study.clusters.recipe})
+    return study.model_copy(update=update)
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key."
+    if item["type"] == "missing":
+        return f"{where}: missing."
+    return f"{where}: {item['msg']}; got {item['input']!r}."

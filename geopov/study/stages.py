@@ -1,0 +1,254 @@
+"""What needs several stages at once: points to features, and a grid of cells to a map.
+
+Clusters and cells walk one path, points -> tiles -> features; the map has none of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import shapely
+import xarray as xr
+
+from geopov import features as feature_stage
+from geopov import maps, tiles
+from geopov.catalog import Catalog
+from geopov.errors import MapError, StudyError
+from geopov.features import Extractor
+from geopov.grid import Bounds, as_crs
+from geopov.maps import Region
+from geopov.raster import Scene
+from geopov.regression import WelfareModel
+
+ProgressCallback = Callable[[int, int], None]
+Transform = Literal["none", "exp"]
+
+# Cells predicted at once. Their features, not their pixels, are what takes memory: 16,384 x 1,300 x 4 bytes is 85 MB.
+_CELLS_PER_STRIP = 16_384
+
+
+def open_scenes(scenes: Sequence[Sequence[str]], *, catalog: Catalog | None = None) -> list[Scene]:
+    """Open scenes by the names of their files or of their sources in a catalogue.
+
+    Parameters
+    ----------
+    scenes : sequence of sequence of str
+        For each scene the paths or catalogue names of what is stacked as its bands, in order.
+    catalog : Catalog, optional
+        Where names that are no files are looked up; it knows nodata values and band names that files do not say.
+
+    Raises
+    ------
+    RasterError, CatalogError
+        If a file cannot be opened, or there is neither a file nor a source of that name.
+    """
+    return [Scene.stack([_open_one(name, catalog) for name in names]) for names in scenes]
+
+
+def _open_one(name: str, catalog: Catalog | None) -> Scene:
+    if catalog is None or Path(name).exists() or name.startswith("/vsi"):
+        return Scene.open(name)
+    opened = catalog[name].open()
+    if not isinstance(opened, Scene):
+        raise StudyError(f"the source {name!r} is a {catalog[name].kind}; a scene needs a source of kind raster.")
+    return opened
+
+
+def extract_features(
+    scenes: Sequence[Scene],
+    points: gpd.GeoDataFrame,
+    spec: tiles.TileSpec,
+    extractor: Extractor,
+    *,
+    window_km: float | None = None,
+    n_tiles: int = 1,
+    progress: ProgressCallback | None = None,
+) -> xr.DataArray:
+    """Features of each cluster: the mean over its tiles, read and computed side by side.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Overlaps are resolved by :func:`geopov.tiles.extract`.
+    points : GeoDataFrame
+        Clusters.
+    spec : TileSpec
+        Of the tiles.
+    extractor : Extractor
+        From :func:`geopov.features.build`.
+    window_km, n_tiles : float, int
+        Spread ``n_tiles`` tiles over a square window of this side around each cluster; without a window, one tile.
+    progress : callable, optional
+        Called with (tiles done, tiles in all).
+
+    Returns
+    -------
+    DataArray (cluster, feature)
+        With provenance in its attributes, the window among them.
+    """
+    if window_km is not None:
+        points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
+    array = feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
+    return array.assign_attrs(window=json.dumps({"window_km": window_km, "n_tiles": n_tiles}))
+
+
+class CellModel:
+    """A fitted model that looks at scenes: longitudes and latitudes in, predictions out.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        What the model looks at.
+    model : WelfareModel
+        Carries the extractor, tile spec and window its features were made with, so that cells are treated as the
+        clusters were.
+    transform : {"none", "exp"}
+        Applied to mean and bounds; "exp" turns the prediction of a logarithm into its unit, as the median.
+    unit, description : str, optional
+        What the bands are in after the transformation; default the model's.
+
+    Attributes
+    ----------
+    band_names : tuple of str
+        ``mean``, ``lower``, ``upper``, ``in_support`` (1 or 0).
+    units : tuple of str
+        One a band.
+    """
+
+    band_names = ("mean", "lower", "upper", "in_support")
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        model: WelfareModel,
+        *,
+        transform: Transform = "none",
+        unit: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        if not model.extractor or not model.tile_spec:
+            raise StudyError(
+                "the model does not say how its features were made; fit it on what `geopov features extract` wrote."
+            )
+        self.scenes = list(scenes)
+        self._ground = scene_region(scenes)
+        self.model = model
+        self.transform = transform
+        unit = model.unit if unit is None else unit
+        self.units = (unit, unit, unit, "1 = inside the training data, 0 = outside")
+        self.description = description or model.outcome
+        self.spec = tiles.TileSpec.from_dict(model.tile_spec)
+        self.extractor = feature_stage.build(model.extractor)
+
+    def __call__(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Predictions (4, n) for cells centred on these points; NaN where the scenes show nothing."""
+        bands = np.full((len(self.band_names), len(lon)), np.nan, dtype=np.float32)
+        near = self._reach(lon, lat)
+        if near.any():
+            bands[:, near] = self._predict(lon[near], lat[near])
+        return bands
+
+    def _reach(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Cells with their centre on a scene: a map may reach beyond its scenes, a prediction may not."""
+        return np.asarray(self._ground.contains(lon, lat), dtype=bool)
+
+    def _predict(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        cells = gpd.GeoDataFrame(
+            {"cluster_id": np.arange(len(lon)).astype(str)}, geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326"
+        )
+        array = extract_features(self.scenes, cells, self.spec, self.extractor, **self.model.window)
+        table = self.model.predict(array.to_numpy())
+        values = table[list(self.band_names)].to_numpy(dtype=np.float64).T
+        if self.transform == "exp":
+            values[:3] = np.exp(values[:3])
+        bands = np.full((len(self.band_names), len(lon)), np.nan, dtype=np.float32)
+        bands[:, array["cluster_id"].to_numpy().astype(int)] = values
+        return bands
+
+
+def predict_map(
+    scenes: Sequence[Scene],
+    model: WelfareModel,
+    *,
+    path: Path,
+    cell_m: float,
+    region: Region | None = None,
+    crs: str | None = None,
+    transform: Transform = "none",
+    unit: str | None = None,
+    title: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Predict every cell of a region into a Cloud Optimized GeoTIFF, strip by strip.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        What the model looks at.
+    model : WelfareModel
+        From :func:`geopov.regression.evaluate`.
+    path : Path
+        Of the map; bands as :attr:`CellModel.band_names`.
+    cell_m : float
+        Side of a cell in metres.
+    region : Region, optional
+        Default: the scenes.
+    crs : str, optional
+        Of the map, in metres; default :func:`geopov.grid.local_crs`.
+    transform, unit
+        As for :class:`CellModel`.
+    title : str, optional
+        What the map shows.
+    tags : mapping, optional
+        Further provenance to store in the file.
+    progress : callable, optional
+        Called with (rows done, rows in all).
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    MapError
+        If the region and the scenes do not meet.
+    """
+    inside = scene_region(scenes)
+    if region is None:
+        region = inside
+    elif not region.to_crs(inside.crs).geometry.intersects(inside.geometry):
+        raise MapError(
+            f"the region {_edges(region.lonlat_bounds)} does not meet the scenes {_edges(inside.lonlat_bounds)} "
+            "(west, south, east, north in degrees). Choose another region, or check the scenes' CRS."
+        )
+    predictor = CellModel(scenes, model, transform=transform, unit=unit, description=title)
+    grid = region.grid(cell_m=cell_m, crs=crs)
+    provenance = {"outcome": model.outcome, "interval": f"{model.coverage.nominal:.0%}", "transform": transform}
+    provenance |= {"model": json.dumps(model.provenance, sort_keys=True), "scenes": ", ".join(s.name for s in scenes)}
+    return maps.predict(
+        predictor,
+        grid,
+        path=path,
+        mask=region,
+        rows_per_strip=max(1, _CELLS_PER_STRIP // grid.width),
+        tags=provenance | dict(tags or {}) | ({"title": title} if title else {}),
+        progress=progress,
+    )
+
+
+def scene_region(scenes: Sequence[Scene]) -> Region:
+    """The ground that at least one of the scenes covers."""
+    outlines = [Region.from_bounds(scene.bounds, crs=scene.crs).to_crs("EPSG:4326") for scene in scenes]
+    return Region(shapely.union_all([outline.geometry for outline in outlines]), as_crs("EPSG:4326"))
+
+
+def _edges(bounds: Bounds) -> str:
+    return "(" + ", ".join(f"{edge:.3f}" for edge in bounds) + ")"

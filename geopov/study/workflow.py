@@ -1,0 +1,122 @@
+"""What each rule of ``pipelines/Snakefile`` is told: its sources, its files and its command-line options."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from geopov.catalog import Catalog, open_catalog
+from geopov.study.config import AreaClusters, HouseholdClusters, PointClusters, Study
+
+
+@dataclass(frozen=True)
+class StageArguments:
+    """What one rule reads and is told.
+
+    Attributes
+    ----------
+    options : str
+        Quoted for the shell. Part of what decides whether a stage has to run again.
+    sources : list of str
+        Catalogue names it reads.
+    files : list of str
+        Other files it reads.
+    """
+
+    options: str = ""
+    sources: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+def workflow_arguments(study: Study) -> dict[str, StageArguments]:
+    """Options of every rule, keyed by the rule's name."""
+    catalog = open_catalog(study.catalog)
+    scene_names = [name for scene in study.scene_sources for name in scene]
+    scene = _scene_options(study)
+    arguments = {
+        "clusters": _clusters(study, catalog),
+        "features": StageArguments(sources=scene_names),
+        "features/model": StageArguments(_quote(*scene, *_tile_options(study), "--extractor", _json(study.features))),
+        "features/baseline": StageArguments(
+            _quote(*scene, *_tile_options(study), "--extractor", _json(study.baseline))
+        ),
+        "regression": StageArguments(_regression_options(study)),
+        "map": StageArguments(),
+        "style": StageArguments(),
+        "picture": StageArguments(),
+        "report": StageArguments(_quote("--title", study.map.title if study.map else study.name)),
+    }
+    if study.map is not None:
+        options = [*scene, "--cell-m", study.map.cell_m, "--transform", study.map.transform, "--unit", study.map.unit]
+        options += ["--title", study.map.title, "--source", study.map.source, "--style", study.map.style]
+        sources = list(scene_names)
+        if study.map.crs:
+            options += ["--crs", study.map.crs]
+        if not isinstance(study.map.region, str):
+            options += ["--bounds", *study.map.region]
+        elif study.map.region != "scene":
+            options += ["--region", catalog[study.map.region].path]
+            sources.append(study.map.region)
+        arguments["map"] = StageArguments(_quote(*options), sources)
+        arguments["style"] = StageArguments(_quote("--style", study.map.style))
+        arguments["picture"] = StageArguments(
+            _quote("--style", study.map.style, "--title", study.map.title, "--source", study.map.source)
+        )
+    return arguments
+
+
+def _scene_options(study: Study) -> list[Any]:
+    options: list[Any] = ["--catalog", study.catalog]
+    for names in study.scene_sources:
+        options += ["--scene", ",".join(names)]
+    return options
+
+
+def _tile_options(study: Study) -> list[Any]:
+    tiles = study.tiles
+    options = ["--size-px", tiles.size_px, "--resolution-m", tiles.resolution_m, "--context-px", tiles.context_px]
+    if tiles.window_km is not None:
+        options += ["--window-km", tiles.window_km, "--n-tiles", tiles.n_tiles]
+    return options
+
+
+def _clusters(study: Study, catalog: Catalog) -> StageArguments:
+    outcome = study.outcome.column
+    match study.clusters:
+        case PointClusters() as points:
+            options = ["points", catalog[points.source].path, "--outcome", outcome]
+            options += ["--id", points.id, "--lon", points.lon, "--lat", points.lat, "--crs", points.crs]
+            for column, value in points.where.items():
+                options += ["--where", f"{column}={value}"]
+            return StageArguments(_quote(*options), [points.source])
+        case HouseholdClusters() as hh:
+            options = ["households", catalog[hh.households].path, "--outcome", hh.consumption]
+            options += ["--locations", catalog[hh.locations].path, "--on", hh.on, "--cluster", hh.cluster]
+            options += ["--weight", hh.weight, "--size", hh.size, "--lon", hh.lon, "--lat", hh.lat]
+            if hh.to_ppp_usd_per_day is not None:
+                options += ["--to-ppp-usd-per-day", hh.to_ppp_usd_per_day]
+            return StageArguments(_quote(*options), [hh.households, hh.locations])
+        case AreaClusters() as areas:
+            options = ["areas", areas.recipe]
+            for key, name in areas.inputs.items():
+                options += ["--input", f"{key}={catalog[name].path}"]
+            return StageArguments(_quote(*options), list(areas.inputs.values()), [str(areas.recipe)])
+
+
+def _regression_options(study: Study) -> str:
+    regression, outcome = study.regression, study.outcome
+    return _quote(
+        *("--outcome", outcome.column, "--unit", outcome.unit, "--label", outcome.label),
+        *("--block-km", regression.block_km, "--folds", regression.n_folds, "--buffer-km", regression.buffer_km),
+        *("--seed", regression.seed, "--coverage", regression.coverage),
+    )
+
+
+def _quote(*words: Any) -> str:
+    return shlex.join(str(word) for word in words)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,93 @@
+"""Study files: what is accepted, and that everything wrong is said at once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from geopov.errors import StudyError
+from geopov.study import prepare_study, read_study, workflow_arguments
+
+
+def _vary(folder: Path, **changes: Any) -> Path:
+    path = folder / "study.yaml"
+    study = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        section, _, inner = key.partition("__")
+        if inner:
+            study[section][inner] = value
+        else:
+            study[section] = value
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def _problems(folder: Path, **changes: Any) -> str:
+    with pytest.raises(StudyError) as caught:
+        prepare_study(_vary(folder, **changes))
+    return str(caught.value)
+
+
+def test_sound_study_has_no_problem(study_folder: Path) -> None:
+    study = prepare_study(study_folder / "study.yaml")
+    assert study.sources == ["scene", "clusters"]
+
+
+def test_every_wrong_key_is_named(study_folder: Path) -> None:
+    path = _vary(study_folder, tiles__size_px=0, regression__block_km="wide", outcome={"colum": "wealth"}, extra=1)
+    with pytest.raises(StudyError) as caught:
+        read_study(path)
+    assert len(caught.value.problems) == 7
+    for word in ("tiles.size_px", "regression.block_km", "outcome.colum", "outcome.column: missing", "extra"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("- a\n- b\n", "holds a list"), ("a: [", "not readable YAML")])
+def test_no_study_at_all(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        read_study(tmp_path / "s.yaml")
+    with pytest.raises(StudyError, match="no study file"):
+        read_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scenes": ["scen"]}, ["'scen'", "no such entry"]),
+        ({"scenes": ["clusters"]}, ["kind survey", "expected a raster"]),
+        ({"clusters__id": "clust"}, ["'clust'", "cluster"]),
+        ({"outcome__column": "welth"}, ["'welth'"]),
+        ({"features": [{"name": "resnet999"}]}, ["resnet999"]),
+        ({"features": [{"name": "band_statistics", "bands": ["infrared"]}]}, ["infrared"]),
+        ({"features": [{"name": "band_statistics", "context_px": 8}]}, ["context_px=8"]),
+        ({"map__style": "pretty"}, ["'pretty'", "density"]),
+        ({"map__crs": "EPSG:4326"}, ["degrees"]),
+        ({"map__region": [10.0, 50.0, 11.0, 51.0]}, ["map.region", "beside the scenes"]),
+        ({"map__region": "nowhere"}, ["'nowhere'", "no such entry"]),
+    ],
+)
+def test_one_thing_wrong(study_folder: Path, changes: dict[str, Any], words: list[str]) -> None:
+    message = _problems(study_folder, **changes)
+    for word in words:
+        assert word in message
+
+
+def test_clusters_beside_the_scene(study_folder: Path) -> None:
+    table = study_folder / "clusters.csv"
+    text = table.read_text().splitlines()
+    moved = [text[0]] + [
+        ",".join([a, str(float(b) + 3), *rest]) for a, b, *rest in (line.split(",") for line in text[1:])
+    ]
+    table.write_text("\n".join(moved))
+    assert "no cluster is on a scene" in _problems(study_folder)
+
+
+def test_arguments_are_quoted_for_the_shell(study_folder: Path) -> None:
+    study = read_study(_vary(study_folder, map__title="it's; rm -rf $HOME"))
+    options = workflow_arguments(study)["picture"].options
+    assert "it's; rm -rf $HOME" in shlex.split(options)
