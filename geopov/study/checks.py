@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,50 +21,67 @@ from geopov.study.stages import open_scenes, scene_region
 AREA_OUTCOMES = ("population", "density", "log_density")
 
 
-def check_names(study: Study, catalog: Catalog) -> None:
-    """Raise with every name of the study that nothing answers to; looks at no data.
+def check_study(study: Study, catalog: Catalog, *, progress: Callable[[int, int], None] | None = None) -> None:
+    """Raise with everything that is wrong with a study; fetches its sources.
+
+    Names come first: a study with a misspelt one fetches nothing, but what is here already is looked into all the same,
+    so that one message tells everything. Of the data, headers and survey tables are read.
+
+    Parameters
+    ----------
+    study : Study
+        From :func:`geopov.study.read_study`.
+    catalog : Catalog
+        Of the study.
+    progress : callable, optional
+        Called with (done, total) bytes while sources are fetched.
 
     Raises
     ------
     StudyError
-        Sources the catalogue lacks or has as another kind, unknown extractors or styles, files that are not there.
+        Sources the catalogue lacks or has as another kind; unknown extractors or styles; files that are not there;
+        scenes without CRS or the bands an extractor needs; missing columns; an outcome without numbers; points or a
+        region that do not meet the scenes.
+    CatalogError
+        If a source cannot be fetched.
     """
     problems = [*_source_problems(study, catalog), *_extractor_problems(study), *_map_problems(study)]
     if isinstance(study.clusters, AreaClusters) and not study.clusters.recipe.is_file():
         problems.append(f"clusters.recipe: there is no file {study.clusters.recipe}.")
-    _raise(study, problems)
+    if not problems:
+        catalog.fetch_many(study.sources, progress=progress)
+    problems += [problem for problem in _data_problems(study, catalog) if problem not in problems]
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise StudyError(f"the study {study.name!r} cannot run; {count}:", problems)
 
 
-def check_data(study: Study, catalog: Catalog) -> None:
-    """Raise with everything that the fetched sources show to be wrong; reads headers and survey tables.
+def _data_problems(study: Study, catalog: Catalog) -> list[str]:
+    def here(names: Iterable[str]) -> bool:
+        return all(name in catalog and catalog[name].presence in ("here", "in place") for name in names)
 
-    Raises
-    ------
-    StudyError
-        Scenes without CRS or the bands an extractor needs, missing columns, an outcome without numbers, points or a
-        region that do not meet the scenes.
-    """
     problems: list[str] = []
     scenes: list[Scene] = []
     for number, names in enumerate(study.scene_sources, start=1):
-        scenes += _try(problems, f"scene {number}", partial(open_scenes, [names], catalog=catalog)) or []
+        if here(names):
+            scenes += _try(problems, f"scene {number}", partial(open_scenes, [names], catalog=catalog)) or []
     for role in ("features", "baseline"):
         for spec in getattr(study, role):
             for scene in scenes:
                 _try(problems, role, partial(_bind, spec, scene))
     ground = _try(problems, "scenes", partial(scene_region, scenes)) if scenes else None
-    outline = _try(problems, "clusters", partial(_outline, study, catalog))
+    outline = _try(problems, "clusters", partial(_outline, study, catalog)) if here(study.cluster_sources) else None
     if ground is not None and outline is not None and not ground.geometry.intersects(outline):
         problems.append(
             f"clusters: they lie in {_edges(outline.bounds)}, the scenes cover {_edges(ground.geometry.bounds)} "
             "(west, south, east, north in degrees), so no cluster is on a scene. Are longitude and latitude swapped, "
             "or is it another country's scene?"
         )
-    if study.map is not None and ground is not None:
+    if study.map is not None and ground is not None and here(study.region_sources):
         region = _try(problems, "map.region", partial(_region, study, catalog))
         if region is not None and not region.to_crs("EPSG:4326").geometry.intersects(ground.geometry):
             problems.append(f"map.region: it lies in {_edges(region.lonlat_bounds)}, beside the scenes.")
-    _raise(study, problems)
+    return problems
 
 
 def _source_problems(study: Study, catalog: Catalog) -> Iterator[str]:
@@ -170,8 +187,3 @@ def _try(problems: list[str], where: str, call: Callable[[], Any]) -> Any:
 
 def _edges(bounds: tuple[float, float, float, float]) -> str:
     return "(" + ", ".join(f"{edge:.2f}" for edge in bounds) + ")"
-
-
-def _raise(study: Study, problems: list[str]) -> None:
-    if problems:
-        raise StudyError(f"the study {study.name!r} cannot run; {len(problems)} problems:", problems)

@@ -124,19 +124,27 @@ class Study(_Section):
         return [[scene] if isinstance(scene, str) else scene for scene in self.scenes]
 
     @property
-    def sources(self) -> list[str]:
-        """Every catalogue name the study uses, each once."""
-        names = [name for scene in self.scene_sources for name in scene]
+    def cluster_sources(self) -> list[str]:
+        """Catalogue names that the clusters are made from."""
         match self.clusters:
             case PointClusters(source=source):
-                names.append(source)
+                return [source]
             case HouseholdClusters(households=households, locations=locations):
-                names += [households, locations]
+                return [households, locations]
             case AreaClusters(inputs=inputs):
-                names += inputs.values()
-        if self.map is not None and isinstance(self.map.region, str) and self.map.region != "scene":
-            names.append(self.map.region)
-        return list(dict.fromkeys(names))
+                return list(inputs.values())
+
+    @property
+    def region_sources(self) -> list[str]:
+        """Catalogue name of the polygons that bound the map, if any."""
+        region = "scene" if self.map is None else self.map.region
+        return [region] if isinstance(region, str) and region != "scene" else []
+
+    @property
+    def sources(self) -> list[str]:
+        """Every catalogue name the study uses, each once."""
+        scenes = [name for scene in self.scene_sources for name in scene]
+        return list(dict.fromkeys([*scenes, *self.cluster_sources, *self.region_sources]))
 
 
 def read_study(path: str | Path) -> Study:

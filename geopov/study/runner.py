@@ -16,7 +16,7 @@ from geopov import _optional
 from geopov._validation import atomic_path, sha256_of
 from geopov.catalog import Catalog, open_catalog
 from geopov.errors import StudyError
-from geopov.study.checks import check_data, check_names
+from geopov.study.checks import check_study
 from geopov.study.config import Study, read_study
 
 STAGE_LOCK = "GEOPOV_STAGE_LOCK"
@@ -24,7 +24,7 @@ STAGE_LOCK = "GEOPOV_STAGE_LOCK"
 
 
 def prepare_study(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Study:
-    """Read a study, check its names, fetch its sources, and check what they hold.
+    """Read a study, fetch its sources, and check everything.
 
     Parameters
     ----------
@@ -42,9 +42,7 @@ def prepare_study(path: str | Path, *, progress: Callable[[int, int], None] | No
     """
     study = read_study(path)
     catalog = open_catalog(study.catalog)
-    check_names(study, catalog)
-    catalog.fetch_many(study.sources, progress=progress)
-    check_data(study, catalog)
+    check_study(study, catalog, progress=progress)
     return study
 
 
