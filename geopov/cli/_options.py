@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geopov.errors import SurveyError
+
 if TYPE_CHECKING:
+    import geopandas as gpd
+
     from geopov.raster import Scene
 
 SceneNames = Annotated[
@@ -32,3 +36,15 @@ def open_scene_options(scenes: Sequence[str], catalog: Path | None) -> list[Scen
     # A file may have a comma in its own name.
     names = [[text] if Path(text).exists() else text.split(",") for text in scenes]
     return open_scenes(names, catalog=None if catalog is None else open_catalog(catalog))
+
+
+def read_points(path: Path) -> gpd.GeoDataFrame:
+    """The points of ``--points``; nothing is dropped here, so that nothing is lost unseen."""
+    import geopandas as gpd
+
+    try:
+        return gpd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise SurveyError(
+            f"{path} cannot be read as GeoParquet ({error}). `geopov survey points` makes one from a table."
+        ) from error

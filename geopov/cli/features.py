@@ -12,7 +12,7 @@ import yaml
 
 from geopov._validation import some
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import CatalogFile, SceneNames, open_scene_options
+from geopov.cli._options import CatalogFile, SceneNames, open_scene_options, read_points
 from geopov.errors import FeatureError
 
 app = typer.Typer(help="Features of tiles, from statistics or a network.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def extract(
         --extractor '{"name": "efficientnet_lite0", "bands": [1, 1, 1], "stretch": "log", "lo": 0.1, "hi": 100}' \\
         -o features.nc
     """
-    from geopov import features, study, survey, tiles
+    from geopov import features, study, tiles
 
     chosen = features.build(read_spec(extractor))
     with progress_bar("Extracting features") as progress:
@@ -65,7 +65,7 @@ def extract(
                 )
             array = study.extract_features(
                 open_scene_options(scene, catalog),
-                survey.read_clusters(points),
+                read_points(points),
                 tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px),
                 chosen,
                 window_km=window_km,

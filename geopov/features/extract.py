@@ -22,6 +22,7 @@ ProgressCallback = Callable[[int, int], None]
 Floats = npt.NDArray[np.float32]
 
 NO_VALID_PIXELS = "no tile with enough valid pixels"
+OUTSIDE = "outside the scenes"
 
 
 class _Spec(Protocol):
@@ -105,7 +106,11 @@ def extract(
     for positions, rows in _computed(extractor, tiles, batch_size, progress):
         averages.add(positions, rows)
     used = averages.n_tiles > 0
-    dropped = [{"cluster_id": str(id_), "reason": NO_VALID_PIXELS} for id_ in np.asarray(ids)[~used]]
+    outside = _outside(tiles.index)
+    dropped = [
+        {"cluster_id": id_, "reason": OUTSIDE if id_ in outside else NO_VALID_PIXELS}
+        for id_ in np.asarray(ids, dtype=str)[~used].tolist()
+    ]
     return xr.DataArray(
         averages.means[used],
         dims=("cluster", "feature"),
@@ -169,6 +174,14 @@ def _computed(
             progress(done, total)
     if done != total:
         raise FeatureError(f"{done} of {total} tiles were read; the tiles' index and their data do not fit together.")
+
+
+def _outside(index: gpd.GeoDataFrame) -> set[str]:
+    """Clusters none of whose tiles meets a scene; an index that does not name scenes tells of none."""
+    if "scene" not in index.columns:
+        return set()
+    met = (index["scene"] != "").groupby(index[ID_COLUMN].astype(str)).any()
+    return set(met.index[~met])
 
 
 class _ClusterMeans:

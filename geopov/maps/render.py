@@ -14,7 +14,7 @@ from geopov.grid import Bounds, ground_scale
 from geopov.maps.cartography import View, format_length
 from geopov.maps.layout import PAGE_WIDTH, Layer, Picture, compose
 from geopov.maps.read import RasterMap
-from geopov.maps.styles import interval_width, make_interval_style, make_style
+from geopov.maps.styles import interval_width, make_interval_style, make_style, words_for
 
 # The reader's own matplotlibrc must not change a picture.
 _RC: Any = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.5, "axes.unicode_minus": True}
@@ -87,7 +87,7 @@ def _read(
     tags = raster.tags
     name = style_name or tags.get("style", "generic")
     values = raster.read(band, max_cells=max_cells)
-    main = Layer(values, make_style(name, values, **(raster.words(band) if name == "generic" else {})))
+    main = Layer(values, make_style(name, values, **words_for(name, raster, band)))
     headline = title or tags.get("title") or main.style.title or raster.path.stem
     what = "" if main.style.title.lower() in headline.lower() else main.style.title
     when = str(year or tags.get("year", ""))

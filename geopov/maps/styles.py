@@ -182,7 +182,16 @@ def style_of(path: str | Path, *, style: str | None = None, band: int = 1) -> St
     with RasterMap.open(path) as raster:
         name = style or raster.tags.get("style", "generic")
         values = raster.read(band)
-        return make_style(name, values, **raster.words(band)) if name == "generic" else make_style(name, values)
+        return make_style(name, values, **words_for(name, raster, band))
+
+
+def words_for(name: str, raster: RasterMap, band: int) -> dict[str, str]:
+    """What the raster itself says of a band: its unit, which a product only has a default for, and maybe its title."""
+    words = raster.words(band)
+    if name == "generic":
+        return words
+    # A map of logarithms is labelled in the unit itself, which the raster does not name.
+    return {} if _product(name).logged else {"unit": words["unit"]}
 
 
 def _product(name: str) -> Product:

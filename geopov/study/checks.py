@@ -139,7 +139,7 @@ def _outline(study: Study, catalog: Catalog) -> Any:
             clusters = survey.aggregate_households(
                 catalog[households.households].path,
                 locations=catalog[households.locations].path,
-                household_column=households.on,
+                household_column=households.household,
                 cluster_column=households.cluster,
                 weight_column=households.weight,
                 size_column=households.size,

@@ -33,7 +33,7 @@ class HouseholdClusters(_Section):
     kind: Literal["households"]
     households: str
     locations: str
-    on: str
+    household: str
     cluster: str
     weight: str
     size: str

@@ -93,7 +93,7 @@ def _clusters(study: Study, catalog: Catalog) -> StageArguments:
             return StageArguments(_quote(*options), [points.source])
         case HouseholdClusters() as hh:
             options = ["households", catalog[hh.households].path, "--outcome", hh.consumption]
-            options += ["--locations", catalog[hh.locations].path, "--on", hh.on, "--cluster", hh.cluster]
+            options += ["--locations", catalog[hh.locations].path, "--on", hh.household, "--cluster", hh.cluster]
             options += ["--weight", hh.weight, "--size", hh.size, "--lon", hh.lon, "--lat", hh.lat]
             if hh.to_ppp_usd_per_day is not None:
                 options += ["--to-ppp-usd-per-day", hh.to_ppp_usd_per_day]

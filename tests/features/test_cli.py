@@ -52,7 +52,7 @@ def test_extract_command(planned, tmp_path):
     spec.write_text("- name: band_mean\n- {name: band_statistics, bands: [1], windows_px: [8]}\n")
     done = invoke("extract", "--tiles", tmp_path / "tiles", "--extractor", spec, "-o", tmp_path / "f.nc")
     assert done.exit_code == 0, done.output
-    assert "dropped 1: no tile with enough valid pixels (far)" in done.output
+    assert "dropped 1: outside the scenes (far)" in done.output
     array = read_features(tmp_path / "f.nc")
     assert array.identical(extract(build(read_spec(str(spec))), TileSet.open(tmp_path / "tiles")))
     first = (tmp_path / "f.nc").read_bytes()
