@@ -28,14 +28,24 @@ CatalogFile = Annotated[
 ]
 
 
-def open_scene_options(scenes: Sequence[str], catalog: Path | None) -> list[Scene]:
-    """The scenes of ``--scene`` and ``--catalog``."""
+BandNames = Annotated[
+    list[str] | None, typer.Option("--band", help="A band of the files to keep, by name or number; repeat it.")
+]
+Nodata = Annotated[float | None, typer.Option("--nodata", help="Missing value, in place of what the files say.")]
+
+
+def open_scene_options(
+    scenes: Sequence[str], catalog: Path | None, bands: Sequence[str] | None = None, nodata: float | None = None
+) -> list[Scene]:
+    """The scenes of ``--scene``, ``--catalog``, ``--band`` and ``--nodata``."""
     from geopov.catalog import open_catalog
     from geopov.study import open_scenes
 
     # A file may have a comma in its own name.
     names = [[text] if Path(text).exists() else text.split(",") for text in scenes]
-    return open_scenes(names, catalog=None if catalog is None else open_catalog(catalog))
+    chosen = [int(name) if name.isdigit() else name for name in bands] if bands else None
+    found = None if catalog is None else open_catalog(catalog)
+    return open_scenes(names, catalog=found, bands=chosen, nodata=nodata)
 
 
 def read_points(path: Path) -> gpd.GeoDataFrame:

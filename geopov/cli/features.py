@@ -12,7 +12,7 @@ import yaml
 
 from geopov._validation import some
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import CatalogFile, SceneNames, open_scene_options, read_points
+from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, open_scene_options, read_points
 from geopov.errors import FeatureError
 
 app = typer.Typer(help="Features of tiles, from statistics or a network.", no_args_is_help=True)
@@ -30,6 +30,8 @@ def extract(
     ] = None,
     scene: SceneNames = None,
     catalog: CatalogFile = None,
+    band: BandNames = None,
+    nodata: Nodata = None,
     points: Annotated[Path | None, typer.Option("--points", metavar="FILE", help="GeoParquet of clusters.")] = None,
     size_px: Annotated[int | None, typer.Option("--size-px", help="Side of a tile in pixels.")] = None,
     resolution_m: Annotated[float | None, typer.Option("--resolution-m", help="Side of a pixel in metres.")] = None,
@@ -64,7 +66,7 @@ def extract(
                     "expected --tiles, or else all of --scene, --points, --size-px and --resolution-m, to cut tiles."
                 )
             array = study.extract_features(
-                open_scene_options(scene, catalog),
+                open_scene_options(scene, catalog, band, nodata),
                 read_points(points),
                 tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px),
                 chosen,

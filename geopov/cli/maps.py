@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import CatalogFile, SceneNames, open_scene_options
+from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, open_scene_options
 
 app = typer.Typer(help="Predict, draw, style and describe maps.", no_args_is_help=True)
 
@@ -35,6 +35,8 @@ def predict(
     cell_m: Annotated[float, typer.Option("--cell-m", help="Side of a cell in metres.")],
     scene: SceneNames = None,
     catalog: CatalogFile = None,
+    band: BandNames = None,
+    nodata: Nodata = None,
     region: Annotated[
         Path | None, typer.Option("--region", metavar="FILE", help="Polygons to map; default: all of the scenes.")
     ] = None,
@@ -69,7 +71,7 @@ def predict(
     tags = {key: value for key, value in (("source", source), ("style", style)) if value}
     with progress_bar("Predicting the map") as progress:
         predict_map(
-            open_scene_options(scene or [], catalog),
+            open_scene_options(scene or [], catalog, band, nodata),
             WelfareModel.load(model),
             path=output,
             cell_m=cell_m,

@@ -33,7 +33,13 @@ Transform = Literal["none", "exp"]
 _CELLS_PER_STRIP = 16_384
 
 
-def open_scenes(scenes: Sequence[Sequence[str]], *, catalog: Catalog | None = None) -> list[Scene]:
+def open_scenes(
+    scenes: Sequence[Sequence[str]],
+    *,
+    catalog: Catalog | None = None,
+    bands: Sequence[int | str] | None = None,
+    nodata: float | None = None,
+) -> list[Scene]:
     """Open scenes by the names of their files or of their sources in a catalogue.
 
     Parameters
@@ -42,22 +48,32 @@ def open_scenes(scenes: Sequence[Sequence[str]], *, catalog: Catalog | None = No
         For each scene the paths or catalogue names of what is stacked as its bands, in order.
     catalog : Catalog, optional
         Where names that are no files are looked up; it knows nodata values and band names that files do not say.
+    bands, nodata
+        For scenes of files, as in :meth:`geopov.raster.Scene.open`.
 
     Raises
     ------
     RasterError, CatalogError
         If a file cannot be opened, or there is neither a file nor a source of that name.
+    StudyError
+        If a source is no raster, or ``bands`` or ``nodata`` are given for sources of a catalogue.
     """
-    return [Scene.stack([_open_one(name, catalog) for name in names]) for names in scenes]
-
-
-def _open_one(name: str, catalog: Catalog | None) -> Scene:
-    if catalog is None or Path(name).exists() or name.startswith("/vsi"):
-        return Scene.open(name)
-    opened = catalog[name].open()
-    if not isinstance(opened, Scene):
-        raise StudyError(f"the source {name!r} is a {catalog[name].kind}; a scene needs a source of kind raster.")
+    opened = []
+    for names in scenes:
+        if catalog is None or all(Path(name).exists() or name.startswith("/vsi") for name in names):
+            opened.append(Scene.open(list(names), bands=bands, nodata=nodata))
+        elif bands is not None or nodata is not None:
+            raise StudyError(f"bands or nodata are given for {', '.join(names)}; for sources, the catalogue says them.")
+        else:
+            opened.append(Scene.stack([_open_source(name, catalog) for name in names]))
     return opened
+
+
+def _open_source(name: str, catalog: Catalog) -> Scene:
+    scene = catalog[name].open()
+    if not isinstance(scene, Scene):
+        raise StudyError(f"the source {name!r} is a {catalog[name].kind}; a scene needs a source of kind raster.")
+    return scene
 
 
 def extract_features(
