@@ -251,7 +251,8 @@ def _factor_edges(low: float, high: float) -> tuple[float, ...]:
 
 
 def _linear_edges(low: float, high: float, max_edges: int) -> tuple[float, ...]:
-    if not high - low > 1e-9 * max(abs(low), abs(high)):
+    # Rasters are mostly float32, so a narrower range than its 7 digits is rounding, not a difference to draw.
+    if not high - low > 1e-6 * max(abs(low), abs(high)):
         return ()
     exponent = math.floor(math.log10((high - low) / max_edges))
     for step in (float(f"{m}e{exponent}") for m in (1, 2, 2.5, 5, 10, 20)):

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from geopov.cli.tiles import app
-from geopov.errors import RasterError, TileError
+from geopov.errors import RasterError, SurveyError, TileError
 from geopov.raster import Scene
 from geopov.tiles import TileSet, TileSpec, extract, tile_points
 
@@ -89,7 +89,7 @@ def test_mistakes(
 def test_points_that_are_no_geoparquet(raster: Raster, pixels: Noise, tmp_path: Path) -> None:
     table = tmp_path / "clusters.csv"
     table.write_text("cluster_id,lon,lat\n")
-    with pytest.raises(TileError, match=r"clusters\.csv cannot be read as GeoParquet.*geopov survey points"):
+    with pytest.raises(SurveyError, match=r"clusters\.csv cannot be read as GeoParquet.*geopov survey points"):
         run(
             "plan",
             "--scene",
