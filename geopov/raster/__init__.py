@@ -2,7 +2,7 @@
 
 from geopov.raster.blocks import Block, BlockReader
 from geopov.raster.file import Level, RasterFile
-from geopov.raster.scene import Scene
+from geopov.raster.scene import Scene, agree_on_bands
 from geopov.raster.write import OverviewResampling, write_cog, write_dataarray
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "OverviewResampling",
     "RasterFile",
     "Scene",
+    "agree_on_bands",
     "write_cog",
     "write_dataarray",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from geopov.errors import RasterError
 from geopov.grid import Bounds
 from geopov.raster.file import Header, RasterFile, read_header
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "agree_on_bands"]
 
 PathLike = str | os.PathLike[str]
 BandChoice = Sequence[int | str]
@@ -114,6 +115,22 @@ class Scene:
             files += [replace(file, slots=tuple(slot + before for slot in file.slots)) for file in scene.files]
             before += len(scene.band_names)
         return cls(scenes[0].name, tuple(files), names)
+
+    def rename(self, band_names: Sequence[str]) -> Scene:
+        """The same scene with other names for its bands.
+
+        Raises
+        ------
+        RasterError
+            If there are not as many names as bands, or one stands twice.
+        """
+        names = [str(name) for name in band_names]
+        if len(names) != len(self.band_names) or len(set(names)) != len(names):
+            raise RasterError(
+                f"{self.name} has the bands {some(self.band_names, 20)}; they cannot be renamed to {some(names, 20)}: "
+                "expected one different name for each."
+            )
+        return replace(self, band_names=names)
 
     @property
     def crs(self) -> CRS:
@@ -215,3 +232,27 @@ def _missing_values(chosen: list[_Band], nodata: NodataChoice | None) -> list[fl
     if len(nodata) != len(chosen):
         raise RasterError(f"nodata has {len(nodata)} values for {len(chosen)} bands; give one, or one for each band.")
     return [None if value is None else float(value) for value in nodata]
+
+
+def agree_on_bands(scenes: Sequence[Scene]) -> list[Scene]:
+    """Scenes of a mosaic under common band names, where only what their files share tells them apart.
+
+    Stacked files are named after themselves: ``T36MZC_B04, T36MZC_B08`` of one granule and ``T37MBT_B04, T37MBT_B08``
+    of the next both become ``B04, B08``. Scenes that agree already, or that differ in more, come back as they are.
+    """
+    if len({tuple(scene.band_names) for scene in scenes}) < 2:
+        return list(scenes)
+    short = [_without_common_parts(scene.band_names) for scene in scenes]
+    if any(names != short[0] for names in short):
+        return list(scenes)
+    return [scene.rename(names) for scene, names in zip(scenes, short, strict=True)]
+
+
+def _without_common_parts(names: Sequence[str]) -> list[str]:
+    """Names without the words, parted by ``_``, ``-`` or ``.``, that all of them begin or end with."""
+    words = [re.split("[_.-]", name) for name in names]
+    for end in (0, -1):
+        while len({parts[end] for parts in words}) == 1 and min(map(len, words)) > 1:
+            for parts in words:
+                parts.pop(end)
+    return ["_".join(parts) for parts in words]

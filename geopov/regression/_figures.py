@@ -53,7 +53,9 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     residuals = (predictions["observed"] - predictions["mean"]).to_numpy(dtype=np.float64)
     lon, lat = predictions.geometry.x.to_numpy(), predictions.geometry.y.to_numpy()
     stretch = 1 / max(cos(radians(float(lat.mean()))), 0.05)
-    figure = Figure(figsize=(6.2, 6.0), layout="constrained")
+    width = 6.2
+    shape = stretch * max(np.ptp(lat), 1e-6) / max(np.ptp(lon), 1e-6)
+    figure = Figure(figsize=(width, float(np.clip(width * shape, 2.2, 7.5)) + 1.3), layout="constrained")
     axes = figure.add_subplot()
     reach = float(np.quantile(np.abs(residuals), 0.95)) or 1.0
     # Largest residuals last, so that they are not hidden.
@@ -65,7 +67,7 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     )  # fmt: skip
     bar = figure.colorbar(points, ax=axes, orientation="horizontal", extend="both", shrink=0.7, aspect=35, pad=0.02)
     bar.locator = MaxNLocator(5)
-    bar.set_label(f"poorer than predicted  ←  {label}  →  better off than predicted")
+    bar.set_label(f"{label}\nlower than predicted  ←  observed  →  higher than predicted")
     bar.outline.set_visible(False)
     axes.locator_params(nbins=6)
     axes.margins(0.06)

@@ -99,7 +99,8 @@ class Run:
         if pooled["slope"] is not None and pooled["slope"] < 0.8:
             found.append(
                 f"Predictions are drawn towards the average: a difference of 1 on the ground shows as about "
-                f"{pooled['slope']:.2f} on the map. The poorest places are poorer than they look."
+                f"{pooled['slope']:.2f} on the map. "
+                "The lowest places are lower than they look, the highest higher."
             )
         if coverage["low"] is not None and not coverage["low"] <= coverage["nominal"] <= coverage["high"]:
             found.append(

@@ -14,7 +14,7 @@ from pyproj.exceptions import CRSError
 from geopov import features, maps, survey
 from geopov.catalog import Catalog
 from geopov.errors import GeopovError, StudyError
-from geopov.raster import Scene
+from geopov.raster import Scene, agree_on_bands
 from geopov.study.config import AreaClusters, HouseholdClusters, PointClusters, Study
 from geopov.study.stages import open_scenes, scene_region
 
@@ -65,6 +65,7 @@ def _data_problems(study: Study, catalog: Catalog) -> list[str]:
     for number, names in enumerate(study.scene_sources, start=1):
         if here(names):
             scenes += _try(problems, f"scene {number}", partial(open_scenes, [names], catalog=catalog)) or []
+    scenes = agree_on_bands(scenes)
     for role in ("features", "baseline"):
         for spec in getattr(study, role):
             for scene in scenes:

@@ -23,7 +23,7 @@ from geopov.errors import MapError, StudyError
 from geopov.features import Extractor
 from geopov.grid import Bounds, as_crs
 from geopov.maps import Region
-from geopov.raster import Scene
+from geopov.raster import Scene, agree_on_bands
 from geopov.regression import WelfareModel
 
 ProgressCallback = Callable[[int, int], None]
@@ -66,7 +66,7 @@ def open_scenes(
             raise StudyError(f"bands or nodata are given for {', '.join(names)}; for sources, the catalogue says them.")
         else:
             opened.append(Scene.stack([_open_source(name, catalog) for name in names]))
-    return opened
+    return agree_on_bands(opened)
 
 
 def _open_source(name: str, catalog: Catalog) -> Scene:

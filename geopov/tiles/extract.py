@@ -13,7 +13,7 @@ import numpy as np
 
 from geopov._validation import ID_COLUMN, check_columns, check_points, check_positive
 from geopov.errors import TileError
-from geopov.raster import Block, BlockReader, Scene
+from geopov.raster import Block, BlockReader, Scene, agree_on_bands
 from geopov.tiles.assemble import Assembler
 from geopov.tiles.batch import TileBatch
 from geopov.tiles.pieces import COPY, LINEAR, WARP
@@ -195,13 +195,14 @@ def _open_scenes(scene: SceneLike | Sequence[SceneLike]) -> list[Scene]:
     given = [scene] if isinstance(scene, Scene | str | os.PathLike) else list(scene)
     if not given:
         raise TileError("no scene was given; expected a Scene, a path, or a list of them.")
-    scenes = [item if isinstance(item, Scene) else Scene.open(item) for item in given]
+    scenes = agree_on_bands([item if isinstance(item, Scene) else Scene.open(item) for item in given])
     first = scenes[0]
     for other in scenes[1:]:
         if other.band_names != first.band_names:
             raise TileError(
                 f"scenes differ in their bands: {first.name} has {', '.join(first.band_names)}; "
-                f"{other.name} has {', '.join(other.band_names)}. Choose the same with Scene.open(..., bands=[...])."
+                f"{other.name} has {', '.join(other.band_names)}. Choose the same with "
+                "Scene.open(..., bands=[...]), or name them the same with Scene.rename."
             )
     return _tell_apart(scenes)
 

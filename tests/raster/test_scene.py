@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 
 from geopov.errors import RasterError
-from geopov.raster import BlockReader, Scene
+from geopov.raster import BlockReader, Scene, agree_on_bands
 
 UTM = "EPSG:32736"
 
@@ -287,3 +287,43 @@ def test_reader_closes_and_bounds_its_handles(write: Callable[..., Path], monkey
         assert sum(not dataset.closed for dataset in opened) == 32
     assert len(opened) == 40
     assert all(dataset.closed for dataset in opened)
+
+
+@pytest.mark.parametrize(
+    ("names", "agreed"),
+    [
+        ([["T36_B04", "T36_B08"], ["T37_B04", "T37_B08"]], ["B04", "B08"]),
+        ([["LC08_B4_2014", "LC08_B5_2014"], ["LE07_B4_2012", "LE07_B5_2012"]], ["B4", "B5"]),
+        ([["red", "nir"], ["red", "nir"]], ["red", "nir"]),
+        ([["a_red", "a_nir"], ["red", "nir"]], ["red", "nir"]),
+    ],
+)
+def test_stacks_of_a_mosaic_agree_on_band_names(write, names, agreed) -> None:
+    scenes = [Scene.open([write(name, ramp()) for name in group]) for group in names]
+    assert [scene.band_names for scene in agree_on_bands(scenes)] == [agreed, agreed]
+
+
+def test_scenes_with_other_bands_stay_as_they_are(write) -> None:
+    scenes = [Scene.open([write("a_red", ramp()), write("a_nir", ramp())]), Scene.open(write("b_red", ramp(2)))]
+    before = [scene.band_names for scene in scenes]
+    assert [scene.band_names for scene in agree_on_bands(scenes)] == before
+
+
+def test_renaming_needs_one_name_a_band(write) -> None:
+    scene = Scene.open(write("a", ramp(2)))
+    assert scene.rename(["red", "nir"]).band_names == ["red", "nir"]
+    for names in (["red"], ["red", "red"]):
+        with pytest.raises(RasterError, match="expected one different name for each"):
+            scene.rename(names)
+
+
+def test_stacked_scenes_keep_their_order_of_bands(write) -> None:
+    stacked = Scene.stack(
+        [Scene.open(write("a", ramp(2), names=("r", "g"))), Scene.open(write("b", ramp(), names=("n",)))]
+    )
+    assert stacked.band_names == ["r", "g", "n"]
+    assert [file.slots for file in stacked.files] == [(0, 1), (2,)]
+    with pytest.raises(RasterError, match="in more than one of the stacked scenes"):
+        Scene.stack([stacked, stacked])
+    with pytest.raises(RasterError, match="at least one"):
+        Scene.stack([])

@@ -106,3 +106,16 @@ def test_points_that_are_no_geoparquet(raster: Raster, pixels: Noise, tmp_path: 
 @pytest.mark.parametrize("command", ["extract", "plan"])
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: geopov tiles {command}" in " ".join(run(command, "--help").split())
+
+
+def test_mosaic_of_stacks_with_bands_in_files_of_their_own(raster: Raster, pixels: Noise, tmp_path: Path) -> None:
+    names = [["T36_B04", "T36_B08"], ["T37_B04", "T37_B08"]]
+    files = [[raster(name, pixels(i, 1, 50, 50)) for i, name in enumerate(group)] for group in names]
+    scenes = [Scene.open(group) for group in files]
+    x, y = scenes[0].bounds[0] + 250, scenes[0].bounds[3] - 250
+    points = gpd.GeoDataFrame({"cluster_id": ["a"]}, geometry=gpd.points_from_xy([x], [y]), crs=scenes[0].crs)
+    points.to_parquet(tmp_path / "one.parquet")
+    given = [word for group in files for word in ("--scene", f"{group[0]},{group[1]}")]
+    size = ["--size-px", 8, "--resolution-m", 10]
+    run("extract", *given, "--points", tmp_path / "one.parquet", *size, "-o", tmp_path / "tiles")
+    assert TileSet.open(tmp_path / "tiles").band_names == ["B04", "B08"]
