@@ -96,8 +96,13 @@ def workflow_file() -> Path:
 
 
 def _record(catalog: Catalog, name: str) -> dict[str, Any]:
-    # Content, not time stamps, decides whether a source has changed.
-    return {"name": name, "sha256": [sha256_of(Path(path)) for path in catalog[name].paths]}
+    """What a source is now. Its content, not its time stamp, decides whether a stage has to run again."""
+    files = [
+        # Fetching has just held files to the catalogue's sha256; what lies in a cloud is read in place and not hashed.
+        {"uri": uri.text, "sha256": sha256 or (sha256_of(path) if path.is_file() else None)}
+        for uri, sha256, path in catalog[name].located
+    ]
+    return {"name": name, "files": files}
 
 
 def _write_if_changed(path: Path, content: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from geopov.catalog import open_catalog
 from geopov.errors import StudyError
 from geopov.study import prepare_study, read_study, workflow_arguments
+from geopov.study.runner import _record
 
 
 def _vary(folder: Path, **changes: Any) -> Path:
@@ -91,3 +93,17 @@ def test_arguments_are_quoted_for_the_shell(study_folder: Path) -> None:
     study = read_study(_vary(study_folder, map__title="it's; rm -rf $HOME"))
     options = workflow_arguments(study)["picture"].options
     assert "it's; rm -rf $HOME" in shlex.split(options)
+
+
+def test_a_source_is_known_by_its_content_and_a_cloud_object_by_its_name(study_folder: Path) -> None:
+    path = study_folder / "catalog.yaml"
+    entries = yaml.safe_load(path.read_text())
+    entries["cloud"] = entries["scene"] | {"uri": "s3://bucket/scene.tif"}
+    path.write_text(yaml.safe_dump(entries))
+    catalog = open_catalog(path)
+    before = _record(catalog, "clusters")
+    assert len(before["files"][0]["sha256"]) == 64
+    with (study_folder / "clusters.csv").open("a") as table:
+        table.write("\n")
+    assert _record(catalog, "clusters") != before
+    assert _record(catalog, "cloud")["files"] == [{"uri": "s3://bucket/scene.tif", "sha256": None}]
