@@ -59,7 +59,9 @@ def extract(
         if tiles_folder is not None:
             if scene or points:
                 raise FeatureError("both --tiles and --scene or --points are given; expected saved tiles or scenes.")
-            array = features.extract(chosen, tiles.TileSet.open(tiles_folder), progress=progress)
+            saved = tiles.TileSet.open(tiles_folder)
+            array = features.extract(chosen, saved, progress=progress)
+            array.attrs["scenes"] = json.dumps(saved.source.provenance()["scenes"])
         else:
             if not scene or points is None or size_px is None or resolution_m is None:
                 raise FeatureError(

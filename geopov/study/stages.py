@@ -25,6 +25,7 @@ from geopov.grid import Bounds, as_crs
 from geopov.maps import Region
 from geopov.raster import Scene, agree_on_bands
 from geopov.regression import WelfareModel
+from geopov.tiles.store import describe_scenes
 
 ProgressCallback = Callable[[int, int], None]
 Transform = Literal["none", "exp"]
@@ -106,12 +107,28 @@ def extract_features(
     Returns
     -------
     DataArray (cluster, feature)
-        With provenance in its attributes, the window among them.
+        With provenance in its attributes: the extractor, the tiles, the window, the digests of the scenes' files.
     """
+    array = _extract(scenes, points, spec, extractor, window_km=window_km, n_tiles=n_tiles, progress=progress)
+    return array.assign_attrs(
+        window=json.dumps({"window_km": window_km, "n_tiles": n_tiles}), scenes=json.dumps(describe_scenes(scenes))
+    )
+
+
+def _extract(
+    scenes: Sequence[Scene],
+    points: gpd.GeoDataFrame,
+    spec: tiles.TileSpec,
+    extractor: Extractor,
+    *,
+    window_km: float | None = None,
+    n_tiles: int = 1,
+    progress: ProgressCallback | None = None,
+) -> xr.DataArray:
+    """The features without the digests, which a map would take again for every strip."""
     if window_km is not None:
         points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
-    array = feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
-    return array.assign_attrs(window=json.dumps({"window_km": window_km, "n_tiles": n_tiles}))
+    return feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
 
 
 class CellModel:
@@ -178,7 +195,7 @@ class CellModel:
         cells = gpd.GeoDataFrame(
             {"cluster_id": np.arange(len(lon)).astype(str)}, geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326"
         )
-        array = extract_features(self.scenes, cells, self.spec, self.extractor, **self.model.window)
+        array = _extract(self.scenes, cells, self.spec, self.extractor, **self.model.window)
         table = self.model.predict(array.to_numpy())
         values = table[list(self.band_names)].to_numpy(dtype=np.float64).T
         if self.transform == "exp":

@@ -54,7 +54,9 @@ def test_extract_command(planned, tmp_path):
     assert done.exit_code == 0, done.output
     assert "dropped 1: outside the scenes (far)" in done.output
     array = read_features(tmp_path / "f.nc")
-    assert array.identical(extract(build(read_spec(str(spec))), TileSet.open(tmp_path / "tiles")))
+    saved = TileSet.open(tmp_path / "tiles")
+    assert json.loads(array.attrs.pop("scenes")) == saved.source.provenance()["scenes"]
+    assert array.identical(extract(build(read_spec(str(spec))), saved))
     first = (tmp_path / "f.nc").read_bytes()
     invoke("extract", "--tiles", tmp_path / "tiles", "--extractor", spec, "-o", tmp_path / "f.nc")
     assert (tmp_path / "f.nc").read_bytes() == first
