@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -184,7 +184,7 @@ class Source(SourceRecord):
                 f"source {self.name!r} has {len(scene.band_names)} bands ({some(scene.band_names)}), "
                 f"the catalogue names {len(bands)} ({some(bands)}). Mend its bands in the catalogue."
             )
-        return replace(scene, band_names=bands)
+        return scene.rename(bands)
 
 
 def fetch_sources(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[str, list[Path]]:

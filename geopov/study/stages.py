@@ -109,26 +109,12 @@ def extract_features(
     DataArray (cluster, feature)
         With provenance in its attributes: the extractor, the tiles, the window, the digests of the scenes' files.
     """
-    array = _extract(scenes, points, spec, extractor, window_km=window_km, n_tiles=n_tiles, progress=progress)
+    if window_km is not None:
+        points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
+    array = feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
     return array.assign_attrs(
         window=json.dumps({"window_km": window_km, "n_tiles": n_tiles}), scenes=json.dumps(describe_scenes(scenes))
     )
-
-
-def _extract(
-    scenes: Sequence[Scene],
-    points: gpd.GeoDataFrame,
-    spec: tiles.TileSpec,
-    extractor: Extractor,
-    *,
-    window_km: float | None = None,
-    n_tiles: int = 1,
-    progress: ProgressCallback | None = None,
-) -> xr.DataArray:
-    """The features without the digests, which a map would take again for every strip."""
-    if window_km is not None:
-        points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
-    return feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
 
 
 class CellModel:
@@ -182,20 +168,17 @@ class CellModel:
     def __call__(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Predictions (4, n) for cells centred on these points; NaN where the scenes show nothing."""
         bands = np.full((len(self.band_names), len(lon)), np.nan, dtype=np.float32)
-        near = self._reach(lon, lat)
+        # A map may reach beyond its scenes, a prediction may not.
+        near = self._ground.contains(lon, lat)
         if near.any():
             bands[:, near] = self._predict(lon[near], lat[near])
         return bands
-
-    def _reach(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Cells with their centre on a scene: a map may reach beyond its scenes, a prediction may not."""
-        return np.asarray(self._ground.contains(lon, lat), dtype=bool)
 
     def _predict(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         cells = gpd.GeoDataFrame(
             {"cluster_id": np.arange(len(lon)).astype(str)}, geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326"
         )
-        array = _extract(self.scenes, cells, self.spec, self.extractor, **self.model.window)
+        array = extract_features(self.scenes, cells, self.spec, self.extractor, **self.model.window)
         table = self.model.predict(array.to_numpy())
         values = table[list(self.band_names)].to_numpy(dtype=np.float64).T
         if self.transform == "exp":

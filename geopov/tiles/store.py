@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,14 @@ def _digest(path: str) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         return {"uri": path}
-    size = file.stat().st_size
+    found = file.stat()
+    return dict(_digest_of_bytes(path, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=1024)
+def _digest_of_bytes(path: str, size: int, changed_ns: int) -> dict[str, Any]:
+    # Kept while the file stays as it is: the strips of a map all look at the same scenes.
+    file = Path(path)
     if size <= _HASH_WHOLE_BYTES:
         return {"sha256": sha256_of(file)}
     with file.open("rb") as stream:
