@@ -1,4 +1,4 @@
-"""Features of tiles: statistics of their bands, or the final feature map of a network, averaged over each cluster.
+"""Features of tiles, averaged over each cluster: band statistics, histograms, random convolutions, or a network's.
 
     extractor = build({"name": "efficientnet_lite0", "bands": [1, 1, 1], "stretch": "log", "lo": 0.1, "hi": 100})
     features = extract(extractor, tiles)
@@ -9,6 +9,7 @@ Importing this package imports no PyTorch; building a network does.
 
 from geopov.features.extract import Tiles, extract, extract_array
 from geopov.features.extractor import Concatenation, Extractor, build, extractor_names
+from geopov.features.histograms import BandHistograms
 from geopov.features.preprocess import Preprocessing
 from geopov.features.statistics import BandStatistics
 from geopov.features.store import read_features, write_features
@@ -16,6 +17,7 @@ from geopov.features.weights import EFFICIENTNET_LITE0, WeightsSource, fetch_wei
 
 __all__ = [
     "EFFICIENTNET_LITE0",
+    "BandHistograms",
     "BandStatistics",
     "Concatenation",
     "Extractor",

@@ -14,6 +14,7 @@ from geopov._optional import is_available, require
 from geopov._validation import some
 from geopov.errors import FeatureError
 from geopov.features._input import Array
+from geopov.features.histograms import BandHistograms
 from geopov.features.preprocess import Preprocessing
 from geopov.features.statistics import BandStatistics
 
@@ -61,7 +62,8 @@ def build(specs: Spec | Sequence[Spec]) -> Extractor:
     ----------
     specs : str, mapping, or a sequence of them
         A name, or a mapping with ``name`` and the extractor's parameters. Names are ``band_statistics``, ``band_mean``
-        (short for the statistic "mean"), ``efficientnet_lite0``, and torchvision's convolutional classifiers.
+        (short for the statistic "mean"), ``band_histograms``, ``random_convolution``, ``efficientnet_lite0``, and
+        torchvision's convolutional classifiers.
 
     Returns
     -------
@@ -89,8 +91,8 @@ def build(specs: Spec | Sequence[Spec]) -> Extractor:
 
 
 def extractor_names() -> list[str]:
-    """Names :func:`build` knows on this machine; networks only where torchvision is installed."""
-    own = [*_BUILDERS]
+    """Names :func:`build` knows on this machine; what needs torch or torchvision only where they are installed."""
+    own = [name for name in _BUILDERS if name != "random_convolution" or is_available("torch")]
     if is_available("torch") and is_available("torchvision"):
         from geopov.features.backbones import network_names
 
@@ -175,6 +177,21 @@ def _build_statistics(name: str, parameters: dict[str, Any]) -> Extractor:
     return BandStatistics(**parameters)
 
 
+def _build_histograms(name: str, parameters: dict[str, Any]) -> Extractor:
+    _check_parameters(name, parameters, set(inspect.signature(BandHistograms).parameters))
+    if "edges" not in parameters:
+        raise FeatureError(f"the extractor {name!r} needs its 'edges', a list of increasing numbers.")
+    return BandHistograms(**parameters)
+
+
+def _build_random_convolution(name: str, parameters: dict[str, Any]) -> Extractor:
+    require("torch", purpose=f"The extractor {name!r}")
+    from geopov.features.random_convolution import RandomConvolution
+
+    _check_parameters(name, parameters, set(inspect.signature(RandomConvolution).parameters))
+    return RandomConvolution(**parameters)
+
+
 def _build_network(name: str, parameters: dict[str, Any]) -> Extractor:
     for module in ("torch", "torchvision"):
         require(module, purpose=f"The extractor {name!r} is none of {some(_BUILDERS)}; a network")
@@ -196,5 +213,7 @@ def _check_parameters(name: str, given: Mapping[str, Any], known: set[str]) -> N
 _BUILDERS: dict[str, Callable[[str, dict[str, Any]], Extractor]] = {
     "band_statistics": _build_statistics,
     "band_mean": _build_statistics,
+    "band_histograms": _build_histograms,
     "concatenation": _build_concatenation,
+    "random_convolution": _build_random_convolution,
 }

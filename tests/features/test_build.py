@@ -30,7 +30,7 @@ def test_statistics_work_without_torch(monkeypatch, fake_tiles):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else real(name, *a))
     assert extract(build("band_mean"), fake_tiles(np.ones((2, 1, 2, 2)))).to_numpy().tolist() == [[1], [1]]
-    assert extractor_names() == ["band_statistics", "band_mean", "concatenation"]
+    assert extractor_names() == ["band_statistics", "band_mean", "band_histograms", "concatenation"]
     with pytest.raises(MissingDependencyError, match=r"'resnet18'.*'torch'.*pip install 'geopov\[cnn\]'"):
         build("resnet18")
 
