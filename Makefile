@@ -44,7 +44,9 @@ unit: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/features.py
+	$(BIN)/python bench/ridge.py
 	$(BIN)/python bench/real.py
+	$(BIN)/python bench/published.py
 
 clean:
 	rm -rf $(VENV) work

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +10,23 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from geopov._validation import ID_COLUMN
 from geopov.errors import RegressionError
-from geopov.regression._inputs import Floats, Ints
-from geopov.regression.baselines import nightlights_baselines
-from geopov.regression.intervals import Coverage, Support, cross_conformal, within_support
+from geopov.regression._fitting import one_blas_thread
+from geopov.regression._inputs import Ints
+from geopov.regression.baselines import baselines_for
+from geopov.regression.curves import poorest_curve
+from geopov.regression.held_out import HeldOut, Progress, hold_out
+from geopov.regression.intervals import Coverage, coverage_by_subset, cross_conformal
+from geopov.regression.leakage import check_leakage
 from geopov.regression.sample import Sample, join
-from geopov.regression.scores import compare, score, score_table
+from geopov.regression.scores import compare, score
+from geopov.regression.shrinkage import METHODS, bias_by_decile, shrinkage_table
 from geopov.regression.splits import Splits
-
-Progress = Callable[[int, int], None]
-TRAINING_MEAN = "training_mean"
-LABELS = {
-    "nightlights_ridge": "nightlights alone (ridge)",
-    "nightlights_knn": "nightlights alone (neighbours)",
-    TRAINING_MEAN: "the mean of the training clusters",
-}
+from geopov.regression.subsets import one_value_a_fold, scores_by_subset, subsets
+from geopov.regression.support import within_support
+from geopov.regression.variogram import BlockAdvice, suggest_block_km
 
 
 @dataclass(frozen=True)
@@ -42,20 +37,27 @@ class CrossValidation:
     ----------
     predictions : GeoDataFrame
         One row a cluster: ``cluster_id``, ``fold``, ``block``, ``observed``, ``mean``, ``lower``, ``upper``,
-        ``baseline`` (the best of the baselines), ``in_support``, ``distance`` from the support's centre, each baseline
-        under its name, ``urban`` and ``country`` where the survey has them, and the point.
+        ``baseline`` (the best of the baselines), ``in_support``, ``distance`` from the support's centre, ``mean_none``,
+        ``mean_linear`` and ``mean_tweedie`` (as predicted, and with the shrinkage taken off), each baseline under its
+        name, ``urban``, ``country`` and ``year`` where the survey has them, and the point.
     scores : DataFrame
-        One row per ``subset`` ("all", "urban", "rural", a country) and ``predictor``; see
-        :func:`geopov.regression.scores.score_table`. The training mean has no correlations: it only differs between
-        folds, which is no ranking of places.
+        One row per ``subset`` and ``predictor``; see :func:`geopov.regression.subsets.scores_by_subset`.
     differences : DataFrame
-        R² of the model minus that of each baseline; see :func:`geopov.regression.scores.compare`.
+        The model's scores minus those of each baseline; see :func:`geopov.regression.scores.compare`.
+    curve : DataFrame
+        r² among the poorest; see :func:`geopov.regression.curves.poorest_curve`.
+    shrinkage, bias : DataFrame
+        What taking the shrinkage off buys and costs; see :mod:`geopov.regression.shrinkage`.
     folds : DataFrame
-        ``fold``, ``n_train``, ``n_test``, ``n_buffer`` (in neither), ``alpha``.
+        ``fold``, ``name``, ``n_train``, ``n_test``, ``n_buffer`` (in neither), ``alpha``.
     dropped : DataFrame
         ``source``, ``id`` and ``reason`` of what was not used, from the survey's rows on.
     coverage : Coverage
         Of the prediction intervals.
+    coverage_by : DataFrame
+        The same within urban, rural and countries.
+    block_advice : BlockAdvice
+        How wide blocks should be, from the residuals.
     meta : dict
         Outcome, unit, baseline, splits, seed.
     """
@@ -63,9 +65,14 @@ class CrossValidation:
     predictions: gpd.GeoDataFrame
     scores: pd.DataFrame
     differences: pd.DataFrame
+    curve: pd.DataFrame
+    shrinkage: pd.DataFrame
+    bias: dict[str, pd.DataFrame]
     folds: pd.DataFrame
     dropped: pd.DataFrame
     coverage: Coverage
+    coverage_by: pd.DataFrame
+    block_advice: BlockAdvice
     meta: dict[str, Any]
 
     @property
@@ -73,17 +80,17 @@ class CrossValidation:
         """One sentence on whether the model beats the best baseline."""
         best: str = self.meta["baseline"]
         pooled = self.scores[self.scores["subset"] == "all"].set_index("predictor")
-        row = self.differences.set_index("predictor").loc[best]
+        row = self.differences[self.differences["score"] == "R2"].set_index("predictor").loc[best]
         r2 = pooled["R2"]
         figures = f"R² {r2['model']:.2f} against {r2[best]:.2f}"
         if np.isnan(row["low"]):
             says, margin = "cannot be compared with", "too few blocks for an interval"
         else:
             says = {"better": "beats", "worse": "does worse than"}.get(str(row["verdict"]), "is not shown to beat")
-            margin = f"difference {row['R2_difference']:+.2f}, 95% interval {row['low']:+.2f} to {row['high']:+.2f}"
-        sentence = f"The model {says} {LABELS[best]}: {figures} ({margin})."
+            margin = f"difference {row['difference']:+.2f}, 95% interval {row['low']:+.2f} to {row['high']:+.2f}"
+        sentence = f"The model {says} {self.meta['baselines'][best]}: {figures} ({margin})."
         sentence = sentence.replace("-", "−")
-        return sentence if best != TRAINING_MEAN else f"No nightlights baseline was available. {sentence}"
+        return sentence if self.meta["nightlights"] else f"No nightlights baseline was available. {sentence}"
 
 
 def cross_validate(
@@ -94,6 +101,9 @@ def cross_validate(
     outcome: str,
     splits: Splits,
     baseline: xr.DataArray | None = None,
+    others: Mapping[str, xr.DataArray] | None = None,
+    deshrink: str = "none",
+    allow_overlap: bool = False,
     unit: str = "",
     label: str = "",
     level: float = 0.9,
@@ -102,7 +112,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Predict every cluster from a model that has not seen its fold, and score that against baselines.
 
-    Scaling, penalty and baselines are fitted on the training clusters of a fold, with inner folds of whole blocks.
+    Scaling, penalty, baselines and de-shrinkage are fitted on the training clusters of a fold, with inner folds of
+    whole blocks.
 
     Parameters
     ----------
@@ -115,10 +126,16 @@ def cross_validate(
     outcome : str
         Column of ``clusters``.
     splits : Splits
-        Outer folds, e.g. ``SpatialBlocks(block_km=50)``.
+        Outer folds, e.g. ``SpatialBlocks(block_km=50, tile_km=11)``.
     baseline : DataArray (cluster, feature), optional
         Nightlights of each cluster, one or two columns such as mean radiance and its logarithm, taken as they are.
-        Without it the only baseline is the mean of the training clusters, and the verdict says so.
+        Without it the verdict says that nightlights were not available.
+    others : mapping of str to DataArray (cluster, feature), optional
+        Features of further baselines: ``"random_convolution"``.
+    deshrink : {"none", "linear", "tweedie"}
+        Which predictions are the model's: as they are, or with the shrinkage taken off.
+    allow_overlap : bool
+        Let tiles of test and training clusters overlap, as published work does. By default that is an error.
     unit, label : str
         Of the outcome, for reports; the label defaults to the column's name without underscores.
     level : float
@@ -131,15 +148,17 @@ def cross_validate(
     Raises
     ------
     RegressionError
-        If the data cannot be joined, split or fitted; it says why.
+        If the data cannot be joined, split or fitted, or test tiles overlap training tiles; it says why.
     """
-    sample = join(features, clusters, outcome=outcome, lights=baseline)
+    sample = join(features, clusters, outcome=outcome, lights=baseline, others=others)
     with one_blas_thread():
         return validate_sample(
             model,
             sample,
             outcome=outcome,
             splits=splits,
+            deshrink=deshrink,
+            allow_overlap=allow_overlap,
             unit=unit,
             label=label,
             level=level,
@@ -148,21 +167,14 @@ def cross_validate(
         )
 
 
-def one_blas_thread() -> threadpool_limits:
-    """Linear algebra on one thread: a context.
-
-    Threads of numpy's and scipy's pools spin against each other and against other processes; on two cores ridge fits
-    took 2 to 10 times as long with two threads. It also makes results the same to the bit whatever the number of cores.
-    """
-    return threadpool_limits(limits=1, user_api="blas")
-
-
 def validate_sample(
     model: Any,
     sample: Sample,
     *,
     outcome: str,
     splits: Splits,
+    deshrink: str,
+    allow_overlap: bool,
     unit: str,
     label: str,
     level: float,
@@ -170,116 +182,110 @@ def validate_sample(
     progress: Progress | None,
 ) -> CrossValidation:
     """:func:`cross_validate`, features and survey being joined already."""
-    blocks = splits.block_ids(sample.clusters)
-    held_out, folds = hold_out(model, sample, splits, progress=progress)
-    predicted = {name: held_out[name].to_numpy() for name in ("model", *LABELS) if name in held_out}
-    fold_of, observed = held_out["fold"].to_numpy(), sample.y
-    errors = np.abs(observed - predicted["model"])
-    widths = cross_conformal(errors, fold_of, level=level)
-    baselines = {name: values for name, values in predicted.items() if name != "model"}
-    lights = {name: score(observed, values)["R2"] for name, values in baselines.items() if name != TRAINING_MEAN}
-    # The better of two is chosen after the fact, in the baseline's favour.
-    best = max(lights, key=lambda name: lights[name]) if lights else TRAINING_MEAN
-    predictions = gpd.GeoDataFrame(
-        {
-            ID_COLUMN: sample.clusters[ID_COLUMN],
-            "fold": fold_of,
-            "block": blocks,
-            "observed": observed,
-            "mean": predicted["model"],
-            "lower": predicted["model"] - widths,
-            "upper": predicted["model"] + widths,
-            "baseline": baselines[best],
-            "in_support": within_support(held_out["distance"].to_numpy(), fold_of),
-            "distance": held_out["distance"].to_numpy(),
-            **baselines,
-            **{name: sample.clusters[name] for name in ("urban", "country") if name in sample.clusters},
-        },
-        geometry=sample.clusters.geometry,
-        crs=sample.clusters.crs,
+    if deshrink not in METHODS:
+        raise RegressionError(f"deshrink is {deshrink!r}; expected one of {', '.join(METHODS)}.")
+    clusters = sample.clusters
+    blocks = splits.block_ids(clusters)
+    pairs = list(splits.split(clusters))
+    leakage = check_splits(sample, splits, pairs, allow_overlap=allow_overlap)
+    baselines = baselines_for(sample, seed=seed)
+    held_out = hold_out(
+        model,
+        sample,
+        pairs,
+        blocks,
+        names=splits.fold_names(clusters),
+        baselines=baselines,
+        progress=progress,
     )
-    return CrossValidation(
-        predictions=predictions,
-        scores=_scores_within(sample.clusters, observed, predicted, blocks, seed=seed),
-        differences=compare(observed, predicted["model"], baselines, blocks, seed=seed),
-        folds=folds,
-        dropped=sample.dropped,
-        coverage=Coverage.measure(errors <= widths, blocks, nominal=level, seed=seed),
-        meta={
-            "outcome": outcome,
-            "unit": unit,
-            "label": label or outcome.replace("_", " "),
-            "baseline": best,
-            "splits": splits.describe(),
-            "n_blocks": len(np.unique(blocks)),
-            "seed": seed,
-        },
-    )
-
-
-def hold_out(
-    model: Any, sample: Sample, splits: Splits, *, progress: Progress | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Out-of-fold predictions of the model and its baselines by cluster, and what happened in each fold."""
-    blocks = splits.block_ids(sample.clusters)
-    pairs = list(splits.split(sample.clusters))
-    predictions, folds = [], []
-    # Decompositions release the interpreter; each holds copies of the features, hence the limit.
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda pair: _predict_fold(model, sample, blocks, *pair), pairs)
-        for fold, ((train, test), (predicted, alpha)) in enumerate(zip(pairs, results, strict=True)):
-            n_buffer = len(sample.y) - len(train) - len(test)
-            row = {"fold": fold, "n_train": len(train), "n_test": len(test), "n_buffer": n_buffer, "alpha": alpha}
-            folds.append(row)
-            predictions.append(predicted.assign(fold=fold))
-            if progress is not None:
-                progress(fold + 1, len(pairs))
-    return pd.concat(predictions).sort_index(), pd.DataFrame(folds)
-
-
-def _predict_fold(model: Any, sample: Sample, blocks: Ints, train: Ints, test: Ints) -> tuple[pd.DataFrame, float]:
-    """What is said of the clusters ``test`` by those that know only ``train``, and the penalty chosen."""
-    y = sample.y[train]
-    fitted = fit_in_blocks(clone(model), sample.X[train], y, blocks[train])
-    columns = {
-        "model": fitted.predict(sample.X[test]),
-        "distance": Support.fit(sample.X[train]).distance(sample.X[test]),
+    meta = {
+        "outcome": outcome,
+        "unit": unit,
+        "label": label or outcome.replace("_", " "),
+        "baselines": {baseline.name: baseline.label for baseline in baselines},
+        "nightlights": sample.lights is not None,
+        "deshrink": deshrink,
+        "splits": splits.describe(),
+        "n_blocks": len(np.unique(blocks)),
+        "leakage": leakage,
+        "seed": seed,
     }
-    if sample.lights is not None:
-        for name, estimator in nightlights_baselines().items():
-            fit_in_blocks(estimator, sample.lights[train], y, blocks[train])
-            columns[name] = estimator.predict(sample.lights[test])
-    columns[TRAINING_MEAN] = np.full(len(test), y.mean())
-    return pd.DataFrame(columns, index=test), float(getattr(fitted, "alpha_", np.nan))
+    return judge(sample, held_out, blocks, meta=meta, level=level)
 
 
-def fit_in_blocks(estimator: Any, X: Floats, y: Floats, blocks: Ints) -> Any:
-    """Fit an estimator, its inner folds keeping blocks whole where it has any."""
-    return estimator.fit(X, y, groups=blocks) if has_fit_parameter(estimator, "groups") else estimator.fit(X, y)
+def judge(sample: Sample, held_out: HeldOut, blocks: Ints, *, meta: dict[str, Any], level: float) -> CrossValidation:
+    """Scores, differences, curves, intervals and advice from predictions of clusters that their models had not seen.
+
+    Parameters
+    ----------
+    sample : Sample
+        Clusters and outcome (n rows); what was dropped.
+    held_out : HeldOut
+        Predictions of the model and of the baselines that ``meta["baselines"]`` names.
+    blocks : array (n,)
+        What bootstraps draw.
+    meta : dict
+        As in :class:`CrossValidation`, without the best baseline.
+    level : float
+        Nominal coverage of the intervals.
+    """
+    clusters, observed, seed = sample.clusters, sample.y, meta["seed"]
+    table = held_out.predictions
+    fold_of, distance = table["fold"].to_numpy(), table["distance"].to_numpy()
+    by_method = {method: table[f"mean_{method}"].to_numpy() for method in METHODS}
+    mean = by_method[meta["deshrink"]]
+    rivals = {name: table[name].to_numpy() for name in meta["baselines"]}
+    predicted = {"model": mean, **rivals}
+    flat = one_value_a_fold(predicted, fold_of)
+    # The best of them is chosen after the fact, in the baselines' favour.
+    best = max(rivals, key=lambda name: score(observed, rivals[name])["R2"])
+    widths = cross_conformal(np.abs(observed - mean), fold_of, mean, distance, level=level)
+    inside = np.abs(observed - mean) <= widths
+    columns = {
+        ID_COLUMN: clusters[ID_COLUMN],
+        "fold": fold_of,
+        "block": blocks,
+        "observed": observed,
+        "mean": mean,
+        "lower": mean - widths,
+        "upper": mean + widths,
+        "baseline": rivals[best],
+        "in_support": within_support(distance, fold_of),
+        "distance": distance,
+        **{f"mean_{method}": values for method, values in by_method.items()},
+        **rivals,
+        **{name: clusters[name] for name in ("urban", "country", "year") if name in clusters},
+    }
+    return CrossValidation(
+        predictions=gpd.GeoDataFrame(columns, geometry=clusters.geometry, crs=clusters.crs),
+        scores=scores_by_subset(clusters, observed, predicted, blocks, seed=seed, folds=fold_of),
+        differences=compare(observed, mean, rivals, blocks, seed=seed, constant=flat),
+        curve=poorest_curve(observed, predicted, blocks, seed=seed, constant=flat),
+        shrinkage=shrinkage_table(observed, by_method),
+        bias={method: bias_by_decile(observed, values) for method, values in by_method.items()},
+        folds=held_out.folds,
+        dropped=sample.dropped,
+        coverage=Coverage.measure(inside, blocks, nominal=level),
+        coverage_by=coverage_by_subset(inside, subsets(clusters), blocks, nominal=level, widths=2 * widths),
+        block_advice=suggest_block_km(clusters, observed - mean, seed=seed),
+        meta=meta | {"baseline": best},
+    )
 
 
-def _scores_within(
-    clusters: gpd.GeoDataFrame, observed: Floats, predicted: Mapping[str, Floats], blocks: Ints, *, seed: int
-) -> pd.DataFrame:
-    """Scores pooled, within urban and rural, and by country where there are several."""
-    parts = {"all": np.ones(len(observed), dtype=bool)}
-    if "urban" in clusters:
-        urban = clusters["urban"]
-        if not set(urban.dropna().unique()) <= {True, False}:
-            raise RegressionError(
-                f"the column 'urban' holds {sorted(map(str, urban.dropna().unique()))[:4]}; expected True and False."
-            )
-        parts |= {"urban": urban.eq(True).to_numpy(dtype=bool), "rural": urban.eq(False).to_numpy(dtype=bool)}
-    if "country" in clusters and len(clusters["country"].unique()) > 1:
-        parts |= {str(name): clusters["country"].eq(name).to_numpy(dtype=bool) for name in clusters["country"].unique()}
-    tables = []
-    for subset, rows in parts.items():
-        if rows.any():
-            part = {name: values[rows] for name, values in predicted.items()}
-            tables.append(score_table(observed[rows], part, blocks[rows], seed=seed).assign(subset=subset))
-    table = pd.concat(tables, ignore_index=True)
-    ranking = [
-        name for name in map(str, table.columns) if name.startswith(("r2_pearson", "spearman", "slope", "recall"))
-    ]
-    table.loc[table["predictor"] == TRAINING_MEAN, ranking] = np.nan
-    return table[["subset", *table.columns.drop("subset")]]
+def check_splits(
+    sample: Sample, splits: Splits, pairs: Sequence[tuple[Ints, Ints]], *, allow_overlap: bool
+) -> dict[str, Any]:
+    """Refuse folds whose test tiles overlap training tiles, and say what was checked."""
+    tile_km = sample.tile_km
+    checked = not (allow_overlap or splits.leaks)
+    if checked:
+        check_leakage(sample.clusters, pairs, tile_km=tile_km, buffer_km=splits.buffer_km)
+    if not checked:
+        text = "Test and training tiles may overlap: this was allowed, and makes the scores better than they should be."
+    elif tile_km > 0:
+        text = f"No test tile overlaps a training tile ({tile_km:.3g} km wide)."
+    else:
+        text = "The features do not say how wide their tiles are, so that overlaps could not be looked for."
+    if checked and splits.buffer_km > 0:
+        text += f" No training cluster lies within {splits.buffer_km:g} km of a test cluster."
+    return {"tile_km": tile_km, "buffer_km": splits.buffer_km, "checked": checked, "text": text}

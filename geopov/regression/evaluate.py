@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import xarray as xr
 from sklearn.base import clone
 
-from geopov._validation import atomic_path
 from geopov.errors import RegressionError
-from geopov.regression.cross_validation import (
-    CrossValidation,
-    Progress,
-    fit_in_blocks,
-    hold_out,
-    one_blas_thread,
-    validate_sample,
-)
-from geopov.regression.intervals import Support, half_width, support_limit
-from geopov.regression.model import WelfareModel, parse_attribute
-from geopov.regression.sample import Sample, join
+from geopov.regression._fitting import fit_in_blocks, one_blas_thread
+from geopov.regression.cross_validation import CrossValidation, validate_sample
+from geopov.regression.held_out import Progress, held_out_model
+from geopov.regression.intervals import Intervals
+from geopov.regression.model import WelfareModel
+from geopov.regression.permutation import permutation_test, repeat_splits
+from geopov.regression.ridge import WelfareRidge
+from geopov.regression.sample import Sample, join, parse_attribute
 from geopov.regression.scores import score
-from geopov.regression.splits import RandomFolds, Splits
+from geopov.regression.scores_file import write_scores
+from geopov.regression.shrinkage import Deshrinkage
+from geopov.regression.splits import RandomFolds, SpatialBlocks, Splits
+from geopov.regression.support import Support, support_limit
 
 
 def evaluate(
@@ -41,11 +37,17 @@ def evaluate(
     splits: Splits,
     folder: Path | str,
     baseline: xr.DataArray | None = None,
+    others: Mapping[str, xr.DataArray] | None = None,
+    deshrink: str = "none",
+    allow_overlap: bool = False,
     unit: str = "",
     label: str = "",
     level: float = 0.9,
     seed: int = 0,
     random_folds: bool = True,
+    n_permutations: int = 0,
+    n_repeats: int = 0,
+    imagery_years: Sequence[int] = (),
     inputs: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[CrossValidation, WelfareModel]:
@@ -53,56 +55,132 @@ def evaluate(
 
     Parameters
     ----------
-    model, features, clusters, outcome, splits, baseline, unit, label, level, seed, progress
+    model, features, clusters, outcome, splits, baseline, others, deshrink, allow_overlap, unit, label, level, seed
         As for :func:`cross_validate`; the model must be linear, with ``coef_`` and ``intercept_``.
     folder : path
         Made where it does not exist.
     random_folds : bool
         Also score the model under random folds, to show beside the spatial ones what neighbours give away.
+    n_permutations : int
+        Fit this many times with the images reshuffled among the clusters: what chance alone would score.
+    n_repeats : int
+        Score the model under this many other divisions of the clusters: what a lucky one would have claimed.
+    imagery_years : sequence of int
+        Years the images are of, to say how far the survey is from them.
     inputs : mapping of name to sha256, optional
         Files that the data came from, for provenance.
+    progress : callable, optional
+        Called with steps done and steps in all.
 
     Returns
     -------
     CrossValidation, WelfareModel
         As written.
     """
-    sample = join(features, clusters, outcome=outcome, lights=baseline)
+    sample = join(features, clusters, outcome=outcome, lights=baseline, others=others)
+    shares_algebra = isinstance(model, WelfareRidge)
+    if (n_permutations or n_repeats) and not shares_algebra:
+        raise RegressionError(
+            f"permutations and repeats are made with WelfareRidge, whose algebra they share; the model is a "
+            f"{type(model).__name__}. Set n_permutations and n_repeats to 0."
+        )
+    if n_repeats and not isinstance(splits, SpatialBlocks | RandomFolds):
+        raise RegressionError(
+            f"n_repeats is {n_repeats}, but folds that the data give can be made in one way only. "
+            "Set n_repeats to 0, or use spatial blocks."
+        )
     with one_blas_thread():
-        n_folds = int(splits.assign(sample.clusters).max()) + 1
-        total = n_folds * (2 if random_folds else 1)
+        steps = _Steps(progress, [int(splits.assign(sample.clusters).max()) + 1, n_permutations, n_repeats])
         estimator = _fit_linear(model, sample, splits)
         validation = validate_sample(
             model,
             sample,
             outcome=outcome,
             splits=splits,
+            deshrink=deshrink,
+            allow_overlap=allow_overlap,
             unit=unit,
             label=label,
             level=level,
             seed=seed,
-            progress=_part_of(progress, total=total, before=0),
+            progress=steps.next(),
         )
         provenance = {"geopov": version("geopov"), "inputs": dict(inputs or {}), "training_data": sample.sha256()}
         fitted = _welfare_model(estimator, sample, validation, provenance)
-        at_random = None
-        if random_folds:
-            rest = _part_of(progress, total=total, before=n_folds)
-            at_random_folds = RandomFolds(n_folds=n_folds, seed=seed)
-            held_out, _ = hold_out(model, replace(sample, lights=None), at_random_folds, progress=rest)
-            at_random = score(sample.y, held_out["model"].to_numpy())
-    folder = Path(folder)
-    with atomic_path(folder / "predictions.parquet") as partial:
-        validation.predictions.to_parquet(partial, index=False)
-    fitted.save(folder / "model.npz")
-    # Last, so that a folder with scores is a whole one.
-    with atomic_path(folder / "scores.json") as partial:
-        partial.write_text(json.dumps(_summary(validation, fitted, model, sample, at_random), indent=1) + "\n")
+        shared: dict[str, Any] = {"groups": splits.block_ids(sample.clusters), "seed": seed}
+        shared |= model.get_params() if shares_algebra else {}
+        beside: dict[str, Any] = {
+            "random_folds": _at_random(model, sample, len(validation.folds), seed=seed) if random_folds else None,
+            "permutation": _permute(sample, splits, n_permutations, shared, progress=steps.next()),
+            "repeats": _repeat(sample, splits, n_repeats, shared, progress=steps.next()),
+            "years": _years(sample.clusters, imagery_years),
+        }
+    beside["model"] = {
+        "name": type(model).__name__,
+        "alpha": None if np.isnan(fitted.alpha) else fitted.alpha,
+        "n_features": len(fitted.feature_names),
+        "n_components": getattr(model, "n_components", None),
+    }
+    fitted.save(Path(folder) / "model.npz")
+    write_scores(validation, folder, features=sample.attrs, provenance=provenance, **beside)
     return validation, fitted
 
 
-def _part_of(progress: Progress | None, *, total: int, before: int) -> Progress | None:
-    return None if progress is None else lambda done, _: progress(before + done, total)
+class _Steps:
+    """One bar of progress for several things in a row."""
+
+    def __init__(self, progress: Progress | None, sizes: Sequence[int]) -> None:
+        self._progress, self._total = progress, sum(sizes)
+        self._starts = iter(np.cumsum([0, *sizes[:-1]]).tolist())
+
+    def next(self) -> Progress | None:
+        """The callback of the next thing, which counts from 0."""
+        start, progress = next(self._starts), self._progress
+        return None if progress is None else lambda done, _: progress(start + done, self._total)
+
+
+def _at_random(model: Any, sample: Sample, n_folds: int, *, seed: int) -> dict[str, float]:
+    folds = RandomFolds(n_folds=n_folds, seed=seed)
+    pairs = list(folds.split(sample.clusters))
+    predicted = held_out_model(model, sample, pairs, folds.block_ids(sample.clusters)).predicted[:, 0]
+    return score(sample.y, predicted)
+
+
+def _permute(
+    sample: Sample, splits: Splits, n_permutations: int, shared: dict[str, Any], *, progress: Progress | None
+) -> dict[str, Any] | None:
+    if n_permutations == 0:
+        return None
+    pairs = list(splits.split(sample.clusters))
+    test = permutation_test(sample.X, sample.y, pairs, n_permutations=n_permutations, progress=progress, **shared)
+    return {
+        "n": n_permutations,
+        "observed_r2": test.observed_r2,
+        "null_r2": test.null_r2.tolist(),
+        "null_median": float(np.median(test.null_r2)),
+        "null_95": float(np.quantile(test.null_r2, 0.95)),
+        "p_value": test.p_value,
+    }
+
+
+def _repeat(
+    sample: Sample, splits: Splits, n_repeats: int, shared: dict[str, Any], *, progress: Progress | None
+) -> dict[str, Any] | None:
+    if n_repeats == 0:
+        return None
+    options = {name: value for name, value in shared.items() if name != "groups"}
+    table = repeat_splits(
+        sample.X, sample.y, sample.clusters, splits, n_repeats=n_repeats, progress=progress, **options
+    )
+    return {"n": n_repeats, **{str(name): table[name].tolist() for name in table.columns.drop(["repeat", "seed"])}}
+
+
+def _years(clusters: gpd.GeoDataFrame, imagery_years: Sequence[int]) -> dict[str, Any]:
+    """Years of survey and images, and the widest distance from a survey to the nearest image."""
+    surveyed = sorted({int(year) for year in clusters["year"].dropna()}) if "year" in clusters else []
+    seen = sorted({int(year) for year in imagery_years})
+    gap = max(min(abs(year - image) for image in seen) for year in surveyed) if surveyed and seen else None
+    return {"survey": surveyed, "imagery": seen, "gap": gap}
 
 
 def _fit_linear(model: Any, sample: Sample, splits: Splits) -> Any:
@@ -118,8 +196,8 @@ def _fit_linear(model: Any, sample: Sample, splits: Splits) -> Any:
 def _welfare_model(
     fitted: Any, sample: Sample, validation: CrossValidation, provenance: dict[str, Any]
 ) -> WelfareModel:
-    table = validation.predictions
-    errors = (table["observed"] - table["mean"]).abs().to_numpy()
+    table, level = validation.predictions, validation.coverage.nominal
+    observed, mean, distance = (table[name].to_numpy(dtype=np.float64) for name in ("observed", "mean", "distance"))
     return WelfareModel(
         outcome=validation.meta["outcome"],
         unit=validation.meta["unit"],
@@ -129,9 +207,10 @@ def _welfare_model(
         low=getattr(fitted, "low_", np.full(sample.X.shape[1], -np.inf)),
         high=getattr(fitted, "high_", np.full(sample.X.shape[1], np.inf)),
         alpha=float(getattr(fitted, "alpha_", np.nan)),
-        half_width=half_width(errors, level=validation.coverage.nominal),
+        deshrinkage=Deshrinkage.fit(observed, table["mean_none"].to_numpy(), method=validation.meta["deshrink"]),
+        intervals=Intervals.fit(np.abs(observed - mean), mean, distance, level=level, folds=table["fold"].to_numpy()),
         support=Support.fit(sample.X),
-        support_limit=support_limit(table["distance"].to_numpy()),
+        support_limit=support_limit(distance),
         coverage=validation.coverage,
         n_training=len(sample.y),
         extractor=parse_attribute(sample.attrs, "extractor"),
@@ -139,39 +218,3 @@ def _welfare_model(
         window=parse_attribute(sample.attrs, "window"),
         provenance=provenance,
     )
-
-
-def _summary(
-    validation: CrossValidation, fitted: WelfareModel, model: Any, sample: Sample, at_random: dict[str, float] | None
-) -> dict[str, Any]:
-    """Everything a report needs, as JSON can hold it."""
-    table = validation.predictions
-    return {
-        "outcome": validation.meta["outcome"],
-        "unit": validation.meta["unit"],
-        "label": validation.meta["label"],
-        "verdict": validation.verdict,
-        "n": len(table),
-        "n_survey": len(table) + int((validation.dropped["source"] == "clusters").sum()),
-        "dropped": _records(validation.dropped),
-        "splits": validation.meta["splits"],
-        "n_blocks": validation.meta["n_blocks"],
-        "folds": _records(validation.folds),
-        "seed": validation.meta["seed"],
-        "baseline": validation.meta["baseline"],
-        "scores": _records(validation.scores),
-        "differences": _records(validation.differences),
-        "random_folds": None if at_random is None else _records(pd.DataFrame([at_random]))[0],
-        "coverage": _records(pd.DataFrame([vars(validation.coverage)]))[0],
-        "half_width": fitted.half_width,
-        "out_of_support": int((~table["in_support"]).sum()),
-        "model": {"name": type(model).__name__, "alpha": fitted.alpha, "n_features": len(fitted.feature_names)},
-        "features": sample.attrs,
-        "provenance": fitted.provenance,
-    }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries; NaN, which JSON does not know, becomes null."""
-    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
-    return records

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -16,17 +15,22 @@ import xarray as xr
 from geopov._validation import ID_COLUMN, atomic_path
 from geopov.errors import RegressionError
 from geopov.regression._inputs import Floats
-from geopov.regression.intervals import Coverage, Support
+from geopov.regression.intervals import Coverage, Intervals
 from geopov.regression.sample import feature_names
+from geopov.regression.shrinkage import Deshrinkage
+from geopov.regression.support import Support
 
-_FORMAT = 1
-_NOT_TEXT = ("coef", "low", "high", "support", "coverage")
+_FORMAT = 2  # 1 had one half width for all places
+_NOT_TEXT = ("coef", "low", "high", "support", "coverage", "intervals", "deshrinkage")
 _CHUNK_ROWS = 8192  # 1,300 features of so many cells are 85 MB in double precision
 
 
 @dataclass(frozen=True)
 class WelfareModel:
-    """Ridge coefficients with an interval, a support and their origin.
+    """Ridge coefficients with intervals, a support and their origin.
+
+    A prediction is the linear model's, de-shrunk. Intervals are centred on it: they were learned from the errors of
+    held-out predictions that were de-shrunk in the same way, so that they are as wide as what is reported is wrong.
 
     Attributes
     ----------
@@ -42,8 +46,10 @@ class WelfareModel:
         Range of each feature in the training; a feature beyond it is taken at its end.
     alpha : float
         Ridge penalty, on standardised features.
-    half_width : float
-        Of the prediction interval, in the outcome's unit.
+    deshrinkage : Deshrinkage
+        Correction of what the linear model predicts; ``method`` is ``"none"`` where there is none.
+    intervals : Intervals
+        Half widths from the prediction and the distance from the support.
     support : Support
         Region of feature space the training clusters occupy.
     support_limit : float
@@ -67,7 +73,8 @@ class WelfareModel:
     low: Floats
     high: Floats
     alpha: float
-    half_width: float
+    deshrinkage: Deshrinkage
+    intervals: Intervals
     support: Support
     support_limit: float
     coverage: Coverage
@@ -98,14 +105,21 @@ class WelfareModel:
             If the features are not those of the training.
         """
         values = self._check_features(X)
-        mean, inside = np.full(len(values), np.nan), np.zeros(len(values), dtype=bool)
+        mean, distance = np.full(len(values), np.nan), np.full(len(values), np.nan)
         for start in range(0, len(values), _CHUNK_ROWS):
             rows = np.asarray(values[start : start + _CHUNK_ROWS], dtype=np.float64)
             valid = np.isfinite(rows).all(axis=1)
             at = start + np.flatnonzero(valid)
             mean[at] = np.clip(rows[valid], self.low, self.high) @ self.coef + self.intercept
-            inside[at] = self.support.distance(rows[valid]) <= self.support_limit
-        columns = {"mean": mean, "lower": mean - self.half_width, "upper": mean + self.half_width, "in_support": inside}
+            distance[at] = self.support.distance(rows[valid])
+        mean = self.deshrinkage.apply(mean)
+        half_width = self.intervals.half_width(mean, distance)
+        columns = {
+            "mean": mean,
+            "lower": mean - half_width,
+            "upper": mean + half_width,
+            "in_support": distance <= self.support_limit,
+        }
         index = None
         if isinstance(X, xr.DataArray) and ID_COLUMN in X.coords:
             index = pd.Index(X[ID_COLUMN].to_numpy(), name=ID_COLUMN)
@@ -137,6 +151,7 @@ class WelfareModel:
             raise RegressionError(f"the model would be written to {path.name}; expected a name that ends in .npz.")
         text = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_TEXT}
         text |= {"format": _FORMAT, "coverage": vars(self.coverage), "support_floor": self.support.floor}
+        text |= {"intervals": self.intervals.to_dict(), "deshrinkage": self.deshrinkage.to_dict()}
         metadata = json.dumps(text, sort_keys=True, allow_nan=True).encode()
         with atomic_path(path) as partial, partial.open("wb") as stream:
             np.savez_compressed(
@@ -158,7 +173,7 @@ class WelfareModel:
         Raises
         ------
         RegressionError
-            If the file is missing, damaged, no model, or of a later format.
+            If the file is missing, damaged, no model, or of another format.
         """
         try:
             # Opened here, since np.load leaves a damaged archive open.
@@ -169,8 +184,12 @@ class WelfareModel:
             raise RegressionError(f"there is no model at {path}. `geopov regression fit` writes model.npz.") from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RegressionError(f"{path} is not a welfare model, or is damaged ({error}). Fit it again.") from error
-        if not isinstance(text, dict) or text.pop("format", None) != _FORMAT:
-            raise RegressionError(f"{path} has another format than {_FORMAT}; it needs another version of geopov.")
+        written = text.pop("format", None) if isinstance(text, dict) else None
+        if written != _FORMAT:
+            raise RegressionError(
+                f"{path} is a model of format {written}; this version of geopov reads format {_FORMAT}. "
+                "Fit it again: `geopov regression fit`."
+            )
         support = Support(
             mean=arrays["support_mean"],
             scale=arrays["support_scale"],
@@ -178,14 +197,10 @@ class WelfareModel:
             gain=arrays["support_gain"],
             floor=text.pop("support_floor"),
         )
-        text |= {"feature_names": tuple(text["feature_names"]), "coverage": Coverage(**text["coverage"])}
+        text |= {
+            "feature_names": tuple(text["feature_names"]),
+            "coverage": Coverage(**text["coverage"]),
+            "intervals": Intervals.from_dict(text["intervals"]),
+            "deshrinkage": Deshrinkage.from_dict(text["deshrinkage"]),
+        }
         return cls(**text, coef=arrays["coef"], low=arrays["low"], high=arrays["high"], support=support)
-
-
-def parse_attribute(attrs: Mapping[str, str], name: str) -> dict[str, Any]:
-    """An attribute that holds a JSON object, empty where there is none."""
-    try:
-        value = json.loads(attrs.get(name, "{}"))
-    except json.JSONDecodeError:
-        value = attrs[name]
-    return value if isinstance(value, dict) else {name: value}

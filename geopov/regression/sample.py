@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -30,6 +33,8 @@ class Sample:
         Outcome.
     lights : array (n, q) or None
         Nightlights features of the same clusters.
+    others : dict of str to array (n, k)
+        Further features that baselines are fitted on, such as random convolutional ones.
     feature_names : tuple of str (p,)
         Columns of ``X``.
     dropped : DataFrame
@@ -46,6 +51,12 @@ class Sample:
     feature_names: tuple[str, ...]
     dropped: pd.DataFrame
     attrs: dict[str, str]
+    others: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def tile_km(self) -> float:
+        """See :func:`footprint_km`."""
+        return footprint_km(self.attrs)
 
     def sha256(self) -> str:
         """Of ids, features and outcome: what a model was trained on, whatever file it came from."""
@@ -56,7 +67,12 @@ class Sample:
 
 
 def join(
-    features: xr.DataArray, clusters: gpd.GeoDataFrame, *, outcome: str, lights: xr.DataArray | None = None
+    features: xr.DataArray,
+    clusters: gpd.GeoDataFrame,
+    *,
+    outcome: str,
+    lights: xr.DataArray | None = None,
+    others: Mapping[str, xr.DataArray] | None = None,
 ) -> Sample:
     """Join features and survey on ``cluster_id``.
 
@@ -70,6 +86,8 @@ def join(
         Column of ``clusters``.
     lights : DataArray (cluster, feature), optional
         Nightlights features. Clusters without them are dropped, so that model and baseline are scored on the same ones.
+    others : mapping of str to DataArray (cluster, feature), optional
+        Further features for baselines, by name; clusters without them are dropped likewise.
 
     Raises
     ------
@@ -83,22 +101,23 @@ def join(
     ids = pd.Index(clusters[ID_COLUMN])
     X, known_reasons = _rows_of(features, ids, "the features")
     seen = np.asarray(np.all(np.isfinite(X), axis=1))
-    Z = None if lights is None else _rows_of(lights, ids, "the nightlights features")[0]
-    lit = np.ones(len(ids), dtype=bool) if Z is None else np.asarray(np.all(np.isfinite(Z), axis=1))
-    used = seen & lit
+    beside = {} if lights is None else {"nightlights": _rows_of(lights, ids, "the nightlights features")[0]}
+    beside |= {name: _rows_of(array, ids, f"the features {name!r}")[0] for name, array in (others or {}).items()}
+    valid = {name: np.asarray(np.isfinite(rows).all(axis=1)) for name, rows in beside.items()}
+    used = np.logical_and.reduce([seen, *valid.values()])
     if not used.any():
+        have = ", ".join(f"{int(rows.sum())} have {name}" for name, rows in {"features": seen, **valid}.items())
         raise RegressionError(
-            f"none of {len(ids)} clusters can be used: {seen.sum()} have features and {lit.sum()} nightlights. The ids "
+            f"none of {len(ids)} clusters can be used: {have}. The ids "
             f"of the clusters are {some(ids, 3)}, those of the features {some(features[ID_COLUMN].to_numpy(), 3)}. "
             "Were the features extracted for another survey?"
         )
     present = set(features[ID_COLUMN].to_numpy().astype(str))
-    reasons = [
-        "no valid nightlights"
-        if has_features
-        else known_reasons.get(cluster_id, "features are NaN" if cluster_id in present else "not among the features")
-        for cluster_id, has_features in zip(ids[~used], seen[~used], strict=True)
-    ]
+    reasons = []
+    for row in np.flatnonzero(~used):
+        missing = [name for name, rows in valid.items() if not rows[row]]
+        unseen = known_reasons.get(ids[row], "features are NaN" if ids[row] in present else "not among the features")
+        reasons.append(f"no valid {missing[0]}" if seen[row] else unseen)
     left_out += [
         {"source": "clusters", "id": str(name), "reason": reason}
         for name, reason in zip(ids[~used], reasons, strict=True)
@@ -108,16 +127,50 @@ def join(
         clusters=clusters[used].reset_index(drop=True),
         X=X[used],
         y=clusters.loc[used, outcome].to_numpy(dtype=np.float64),
-        lights=None if Z is None else Z[used],
+        lights=beside["nightlights"][used] if lights is not None else None,
         feature_names=feature_names(features),
         dropped=dropped,
         attrs={str(key): str(value) for key, value in features.attrs.items() if key != "dropped"},
+        others={name: beside[name][used] for name in others or {}},
     )
 
 
 def feature_names(features: xr.DataArray) -> tuple[str, ...]:
     """The labels along ``feature``, or their numbers where there are none."""
     return tuple(str(name) for name in features["feature"].to_numpy())
+
+
+def footprint_km(attrs: Mapping[str, Any]) -> float:
+    """How wide the ground is that the features of one cluster were made from.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Attributes of the features, with the ``tile_spec`` and ``window`` that their extraction wrote.
+
+    Returns
+    -------
+    float
+        Side in kilometres of the square that a cluster's tiles cover, context included: the ``tile_km`` of
+        :class:`SpatialBlocks`. 0 where the attributes do not say.
+    """
+    spec, window = (parse_attribute(attrs, name) for name in ("tile_spec", "window"))
+    if not {"size_px", "resolution_m"} <= set(spec):
+        return 0.0
+    tile = (spec["size_px"] + 2 * spec.get("context_px", 0)) * spec["resolution_m"] / 1000
+    if not window.get("window_km"):
+        return float(tile)
+    # Tiles stand at the centres of equal squares that fill the window.
+    return float(window["window_km"] * (1 - 1 / math.isqrt(window["n_tiles"])) + tile)
+
+
+def parse_attribute(attrs: Mapping[str, str], name: str) -> dict[str, Any]:
+    """An attribute that holds a JSON object, empty where there is none."""
+    try:
+        value = json.loads(attrs.get(name, "{}"))
+    except json.JSONDecodeError:
+        value = attrs[name]
+    return value if isinstance(value, dict) else {name: value}
 
 
 def _check_outcome(values: pd.Series, outcome: str) -> None:

@@ -3,29 +3,40 @@
 The field writes "r²" for two different things. ``r2_pearson`` is the squared correlation, blind to bias and to
 shrinkage; ``R2`` is the coefficient of determination, which is lower and falls below zero when the mean would have done
 better. Both are given. Ridge predicts the mean given the image, so its predictions spread less than the truth:
-``slope`` and ``sd_ratio`` say how much less, ``recall_poorest_fifth`` what that means for targeting.
+``slope``, ``intercept`` and ``sd_ratio`` say how much less, ``recall_poorest_fifth`` what that means for targeting.
 
-Clusters of one block resemble each other, so a bootstrap over clusters would promise too much; whole blocks are drawn.
-All scores that are functions of sums are computed from sums by block, so that a thousand draws are one matrix product.
+Intervals come from :mod:`geopov.regression.bootstrap`, which draws whole spatial blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
+from geopov._validation import some
 from geopov.errors import RegressionError
-from geopov.regression._inputs import Floats
+from geopov.regression._inputs import Floats, Ints
+from geopov.regression.bootstrap import SHARES, Bootstrap, Order, block_sums, interval, rank_scores, scores_from_sums
 
-SCORES = ("r2_pearson", "R2", "rmse", "mae", "spearman", "slope", "sd_ratio", "recall_poorest_fifth")
-INTERVALS = ("r2_pearson", "R2", "rmse")
-"""The scores that carry ``_low`` and ``_high`` columns."""
-_MIN_BLOCKS = 5
+__all__ = ["SCORES", "Bootstrap", "Scored", "compare", "interval", "recall_poorest", "score", "score_table"]
+
+SCORES = (
+    "r2_pearson", "R2", "rmse", "mae", "spearman", "slope", "intercept", "sd_ratio",
+    "recall_poorest_fifth", "recall_poorest_tenth",
+)  # fmt: skip
+UNDEFINED_FOR_CONSTANTS = ("r2_pearson", "spearman", "slope", "intercept", *SHARES)
+"""What a predictor that knows no places cannot have: it only differs between folds, which is no ranking."""
+
+MIN_BLOCKS = 5
+"""With fewer there are no intervals: a draw of few blocks is too often the same one."""
+
+_SMALLER_IS_BETTER = ("rmse", "mae")
+_BEST_AT = {"slope": 1.0, "sd_ratio": 1.0, "intercept": 0.0}
 
 
 def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
@@ -40,18 +51,18 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
     -------
     dict
         ``r2_pearson`` squared Pearson correlation; ``R2`` 1 - sum of squared errors / sum of squares about the mean;
-        ``rmse`` and ``mae`` in the outcome's unit; ``spearman`` rank correlation; ``slope`` of the least-squares line
-        of prediction on truth (1 without shrinkage); ``sd_ratio`` spread of the predictions over that of the truth;
-        ``recall_poorest_fifth`` share of the poorest fifth by survey that is among the poorest fifth by prediction.
-        NaN where a score is undefined, as a correlation with a constant is.
+        ``rmse`` and ``mae`` in the outcome's unit; ``spearman`` rank correlation; ``slope`` and ``intercept`` (in the
+        outcome's unit) of the least-squares line of prediction on truth (1 and 0 without shrinkage); ``sd_ratio``
+        spread of the predictions over that of the truth; ``recall_poorest_fifth`` and ``recall_poorest_tenth`` share of
+        the poorest by survey that is among the poorest by prediction. NaN where a score is undefined, as a correlation
+        with a constant is.
     """
-    observed, predicted = _pair(observed, predicted)
+    observed, predicted = paired(observed, predicted)
     one_block = np.zeros(len(observed), dtype=np.int64)
-    values = {name: float(value[0]) for name, value in _from_sums(_block_sums(observed, predicted, one_block)).items()}
-    values["mae"] = float(np.mean(np.abs(predicted - observed)))
-    values["spearman"] = _spearman(observed, predicted)
-    values["recall_poorest_fifth"] = recall_poorest(observed, predicted, share=0.2)
-    return {name: values[name] for name in SCORES}
+    sums = block_sums(observed, predicted, one_block, n_blocks=1)
+    values = scores_from_sums(sums, centre=float(observed.mean()))
+    values |= rank_scores(Order.of(observed), [Order.of(predicted)], np.ones((len(observed), 1)))[0]
+    return {name: float(values[name][0]) for name in SCORES}
 
 
 def recall_poorest(observed: ArrayLike, predicted: ArrayLike, *, share: float) -> float:
@@ -59,7 +70,7 @@ def recall_poorest(observed: ArrayLike, predicted: ArrayLike, *, share: float) -
 
     Ties at either edge count by their chance of being drawn, so constant predictions score ``share``.
     """
-    observed, predicted = _pair(observed, predicted)
+    observed, predicted = paired(observed, predicted)
     k = max(1, round(share * len(observed)))
     return float(_lowest(observed, k) @ _lowest(predicted, k) / k)
 
@@ -72,35 +83,64 @@ def _lowest(values: Floats, k: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """How often each block was drawn, the same draws for every predictor, so that differences are paired.
+class Scored:
+    """Scores of several predictors on the same clusters, and of the same bootstrap draws of them.
 
     Attributes
     ----------
-    counts : array (draws, n_blocks)
-        Times a block stands in a draw.
+    n, n_blocks : int
+        Clusters, and spatial blocks that hold them.
+    values : dict
+        Scores by name, by predictor.
+    draws : dict or None
+        The same, as arrays (draws,); None with fewer than 5 blocks, where an interval would mean nothing.
     """
 
-    counts: Floats
+    n: int
+    n_blocks: int
+    values: dict[str, dict[str, float]]
+    draws: dict[str, dict[str, Floats]] | None
 
     @classmethod
-    def draw(cls, n_blocks: int, *, n_draws: int = 2000, seed: int = 0) -> Bootstrap:
-        """Draw ``n_blocks`` blocks with replacement, ``n_draws`` times."""
-        probabilities = np.full(n_blocks, 1 / n_blocks)
-        return cls(np.random.default_rng(seed).multinomial(n_blocks, probabilities, size=n_draws).astype(np.float64))
+    def measure(
+        cls,
+        observed: ArrayLike,
+        predictors: Mapping[str, ArrayLike],
+        blocks: ArrayLike,
+        *,
+        n_draws: int = 2000,
+        seed: int | Sequence[int] = 0,
+        constant: Collection[str] = (),
+    ) -> Self:
+        """Score every predictor; parameters as of :func:`score_table`."""
+        pairs = {name: paired(observed, values) for name, values in predictors.items()}
+        n = len(np.asarray(observed))
+        numbered, n_blocks = number_blocks(blocks, n)
+        undefined = {name: UNDEFINED_FOR_CONSTANTS if name in constant else () for name in pairs}
+        values = {name: score(*pair) | dict.fromkeys(undefined[name], np.nan) for name, pair in pairs.items()}
+        if n_blocks < MIN_BLOCKS:
+            return cls(n, n_blocks, values, None)
+        truth = np.asarray(observed, dtype=np.float64)
+        arrays = {name: predicted for name, (_, predicted) in pairs.items()}
+        draws = Bootstrap.draw(n_blocks, n_draws=n_draws, seed=seed).scores(truth, arrays, numbered)
+        for name, names in undefined.items():
+            draws[name] |= dict.fromkeys(names, np.full(n_draws, np.nan))
+        return cls(n, n_blocks, values, draws)
 
-    def scores(self, observed: Floats, predicted: Floats, blocks: np.ndarray) -> dict[str, Floats]:
-        """The scores that sums determine, (draws,) each; ``blocks`` are numbered from 0."""
-        return _from_sums(self.counts @ _block_sums(observed, predicted, blocks, n_blocks=self.counts.shape[1]))
+    def interval(self, predictor: str, name: str) -> tuple[float, float]:
+        """The 95% interval of a score."""
+        return (np.nan, np.nan) if self.draws is None else interval(self.draws[predictor][name])
 
-
-def interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws; NaN where the score was undefined in a tenth of them or more."""
-    finite = draws[np.isfinite(draws)]
-    if len(finite) <= 0.9 * len(draws):
-        return np.nan, np.nan
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    def table(self) -> pd.DataFrame:
+        """One row a predictor; see :func:`score_table`."""
+        rows = []
+        for predictor, values in self.values.items():
+            row: dict[str, object] = {"predictor": predictor, "n": self.n, "n_blocks": self.n_blocks}
+            for name in SCORES:
+                row[name] = values[name]
+                row[f"{name}_low"], row[f"{name}_high"] = self.interval(predictor, name)
+            rows.append(row)
+        return pd.DataFrame(rows)
 
 
 def score_table(
@@ -110,6 +150,7 @@ def score_table(
     *,
     n_draws: int = 2000,
     seed: int = 0,
+    constant: Collection[str] = (),
 ) -> pd.DataFrame:
     """Scores of several predictors on the same clusters, with 95% block-bootstrap intervals.
 
@@ -123,25 +164,15 @@ def score_table(
         Spatial block of each cluster. Intervals are NaN with fewer than 5 blocks, where they would mean nothing.
     n_draws, seed : int
         Of the bootstrap.
+    constant : names
+        Predictors that are one number a fold; :data:`UNDEFINED_FOR_CONSTANTS` is NaN for them.
 
     Returns
     -------
     DataFrame
-        One row a predictor: ``predictor``, ``n``, ``n_blocks``, :data:`SCORES`, and ``_low`` and ``_high`` of each of
-        :data:`INTERVALS`.
+        One row a predictor: ``predictor``, ``n``, ``n_blocks``, and each of :data:`SCORES` with ``_low`` and ``_high``.
     """
-    _, numbered = np.unique(np.asarray(blocks), return_inverse=True)
-    n_blocks = int(numbered.max()) + 1
-    bootstrap = Bootstrap.draw(n_blocks, n_draws=n_draws, seed=seed) if n_blocks >= _MIN_BLOCKS else None
-    rows = []
-    for name, values in predictors.items():
-        truth, predicted = _pair(observed, values)
-        row: dict[str, object] = {"predictor": name, "n": len(truth), "n_blocks": n_blocks, **score(truth, predicted)}
-        draws = bootstrap.scores(truth, predicted, numbered) if bootstrap is not None else {}
-        for key in INTERVALS:
-            row[f"{key}_low"], row[f"{key}_high"] = interval(draws[key]) if draws else (np.nan, np.nan)
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return Scored.measure(observed, predictors, blocks, n_draws=n_draws, seed=seed, constant=constant).table()
 
 
 def compare(
@@ -150,36 +181,76 @@ def compare(
     others: Mapping[str, ArrayLike],
     blocks: ArrayLike,
     *,
+    scores: Sequence[str] = SCORES,
     n_draws: int = 2000,
     seed: int = 0,
+    constant: Collection[str] = ("training_mean",),
 ) -> pd.DataFrame:
-    """R² of one predictor minus that of each other, on the same clusters and the same bootstrap draws.
+    """Scores of one predictor minus those of each other, on the same clusters and the same bootstrap draws.
+
+    Parameters
+    ----------
+    observed, predicted : array (n,)
+        In the outcome's unit.
+    others : mapping of name to array (n,)
+        Predictions of the same clusters.
+    blocks, n_draws, seed, constant
+        As of :func:`score_table`.
+    scores : names
+        Of :data:`SCORES`.
 
     Returns
     -------
     DataFrame
-        One row per other predictor: ``predictor``, ``R2_difference`` (above zero: the first is better), ``low`` and
+        One row per other predictor and score: ``predictor``, ``score``, ``difference`` (ours minus theirs), ``low`` and
         ``high`` of its 95% interval, and ``verdict``: ``"better"`` or ``"worse"`` when zero lies outside the interval,
-        else ``"no difference shown"``.
+        else ``"no difference shown"``. A smaller ``rmse`` and ``mae`` are better. For ``slope``, ``sd_ratio`` and
+        ``intercept`` the verdict is on which is nearer to 1, 1 and 0, by the interval of the difference in distance.
     """
-    _, numbered = np.unique(np.asarray(blocks), return_inverse=True)
-    n_blocks = int(numbered.max()) + 1
-    bootstrap = Bootstrap.draw(n_blocks, n_draws=n_draws, seed=seed) if n_blocks >= _MIN_BLOCKS else None
-    truth, ours = _pair(observed, predicted)
+    unknown = [name for name in scores if name not in SCORES]
+    if unknown:
+        raise RegressionError(f"there are no scores {some(map(repr, unknown))}; choose from {', '.join(SCORES)}.")
+    # The name of ours cannot meet one of theirs.
+    ours, named = "0", {f"1{name}": values for name, values in others.items()}
+    scored = Scored.measure(
+        observed, {ours: predicted, **named}, blocks, n_draws=n_draws, seed=seed, constant=[f"1{n}" for n in constant]
+    )
     rows = []
-    for name, values in others.items():
-        theirs = _pair(observed, values)[1]
-        low = high = np.nan
-        if bootstrap is not None:
-            paired = bootstrap.scores(truth, ours, numbered)["R2"] - bootstrap.scores(truth, theirs, numbered)["R2"]
-            low, high = interval(paired)
-        verdict = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-        difference = score(truth, ours)["R2"] - score(truth, theirs)["R2"]
-        rows.append({"predictor": name, "R2_difference": difference, "low": low, "high": high, "verdict": verdict})
-    return pd.DataFrame(rows, columns=["predictor", "R2_difference", "low", "high", "verdict"])
+    for theirs in named:
+        for name in scores:
+            difference = scored.values[ours][name] - scored.values[theirs][name]
+            low, high, verdict = np.nan, np.nan, "no difference shown"
+            if scored.draws is not None:
+                mine, other = scored.draws[ours][name], scored.draws[theirs][name]
+                low, high = interval(mine - other)
+                verdict = _verdict(*interval(_merit(name, mine) - _merit(name, other)))
+            row = {"predictor": theirs[1:], "score": name, "difference": difference, "low": low, "high": high}
+            rows.append({**row, "verdict": verdict})
+    return pd.DataFrame(rows, columns=["predictor", "score", "difference", "low", "high", "verdict"])
 
 
-def _pair(observed: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+def number_blocks(blocks: ArrayLike, n: int) -> tuple[Ints, int]:
+    """Blocks (n,) numbered from 0, and how many there are."""
+    labels = np.asarray(blocks)
+    if labels.shape != (n,):
+        raise RegressionError(f"blocks have shape {labels.shape}; expected the block of each of the {n} clusters.")
+    distinct, numbered = np.unique(labels, return_inverse=True)
+    return np.asarray(numbered, dtype=np.int64), len(distinct)
+
+
+def _merit(name: str, values: Floats) -> Floats:
+    """The score turned so that more is better."""
+    if name in _BEST_AT:
+        return -np.abs(values - _BEST_AT[name])
+    return -values if name in _SMALLER_IS_BETTER else values
+
+
+def _verdict(low: float, high: float) -> str:
+    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+
+
+def paired(observed: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+    """Both as finite float64 arrays (n,), or an error that says what is wrong."""
     truth, values = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != values.shape or len(truth) == 0:
         raise RegressionError(
@@ -192,35 +263,3 @@ def _pair(observed: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
             f"{int(bad.sum())} of {len(truth)} clusters have no observed or predicted value; drop them."
         )
     return truth, values
-
-
-def _spearman(observed: Floats, predicted: Floats) -> float:
-    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (observed, predicted)]
-    lengths = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
-    return float(ranks[0] @ ranks[1]) / lengths if lengths > 0 else np.nan
-
-
-def _block_sums(observed: Floats, predicted: Floats, blocks: np.ndarray, *, n_blocks: int = 1) -> Floats:
-    """(n_blocks, 7) sums of 1, o, p, o², p², op and squared error, about the mean truth, which keeps their digits."""
-    o, p = observed - observed.mean(), predicted - observed.mean()
-    terms = np.column_stack([np.ones_like(o), o, p, o * o, p * p, o * p, (p - o) ** 2])
-    sums = np.zeros((n_blocks, terms.shape[1]))
-    np.add.at(sums, blocks, terms)
-    return sums
-
-
-def _from_sums(sums: Floats) -> dict[str, Floats]:
-    """Scores (m,) of m sets of clusters from their sums (m, 7)."""
-    n, o, p, oo, pp, op, ee = sums.T
-    # A spread below the rounding error of its own sum of squares is none: the values are constant.
-    var_o, var_p = oo - o * o / n, pp - p * p / n
-    var_o = np.where(var_o > 1e-12 * oo, var_o, np.nan)
-    var_p_or_nan = np.where(var_p > 1e-12 * pp, var_p, np.nan)
-    cov = op - o * p / n
-    return {
-        "r2_pearson": cov**2 / (var_o * var_p_or_nan),
-        "R2": 1 - ee / var_o,
-        "rmse": np.sqrt(ee / n),
-        "slope": cov / var_o,
-        "sd_ratio": np.sqrt(np.maximum(var_p, 0) / var_o),
-    }

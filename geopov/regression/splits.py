@@ -5,8 +5,9 @@ looked at. Random folds put such neighbours on both sides and report how well th
 it has seen, while a map is asked about places where nobody was interviewed. Roberts et al. (2017, Ecography 40:913)
 show that blocking by space gives errors that hold in new places; Ploton et al. (2020, Nature Communications 11:4540)
 show a map of forest biomass in central Africa whose R² of 0.53 under random folds all but vanishes under spatial ones.
-Blocks should be wider than the distance over which the residuals of the model are correlated; a buffer keeps training
-clusters away from the edges that blocks inevitably share.
+Blocks should be wider than the distance over which the residuals of the model are correlated
+(:func:`geopov.regression.variogram.suggest_block_km`); a buffer keeps training clusters away from the edges that blocks
+inevitably share, and no pixel of a test tile should have been trained on.
 """
 
 from __future__ import annotations
@@ -14,26 +15,38 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import geopandas as gpd
 import numpy as np
-from pyproj import CRS, Transformer
-from scipy.spatial import cKDTree
+import pandas as pd
 
-from geopov._validation import check_columns, check_points, check_positive, some
+from geopov._validation import check_columns, check_positive, some
 from geopov.errors import RegressionError
-from geopov.grid import transform_xy
 from geopov.regression._inputs import Ints
+from geopov.regression._positions import Ground, squares
+from geopov.regression._positions import local_km as _local_km
 
 
 class Splits(ABC):
     """A way to divide clusters into folds, each the test set once.
 
-    Subclasses say which fold and which block a cluster belongs to; the walk over folds and the buffer are common.
+    Subclasses say which fold and block a cluster belongs to; the walk over folds, the buffer and tiles are common.
+
+    Attributes
+    ----------
+    buffer_km : float
+        Training clusters this near to a test cluster are left out.
+    tile_km : float
+        Side of the square, along east and north, that the tiles of a cluster cover. Training clusters whose square
+        would overlap that of a test cluster are left out.
+    leaks : bool
+        True where neighbours stand on both sides by design, so that the scores are for comparison only.
     """
 
     buffer_km: float = 0.0
+    tile_km: float = 0.0
+    leaks: ClassVar[bool] = False
 
     @abstractmethod
     def assign(self, clusters: gpd.GeoDataFrame) -> Ints:
@@ -43,27 +56,32 @@ class Splits(ABC):
     def block_ids(self, clusters: gpd.GeoDataFrame) -> Ints:
         """The block (n,) of each cluster, from 0: the unit inner folds keep whole and bootstraps draw."""
 
+    def fold_names(self, clusters: gpd.GeoDataFrame) -> list[str]:
+        """What to call each fold in a report: numbers from 1, or the values that were left out."""
+        return [str(fold + 1) for fold in range(int(self.assign(clusters).max()) + 1)]
+
     def split(self, clusters: gpd.GeoDataFrame) -> Iterator[tuple[Ints, Ints]]:
         """Row numbers of training and test clusters of each fold.
 
-        Training clusters within ``buffer_km`` of any test cluster are in neither.
+        Training clusters within ``buffer_km`` of any test cluster, or with a tile that overlaps one of its tiles, are
+        in neither.
 
         Raises
         ------
         RegressionError
-            If the buffer leaves a fold fewer than two clusters to train on.
+            If that leaves a fold fewer than two clusters to train on.
         """
         folds = self.assign(clusters)
-        positions = _geocentric_km(clusters) if self.buffer_km > 0 else None
-        for fold in range(int(folds.max()) + 1):
+        ground = Ground.of(clusters) if self.buffer_km > 0 or self.tile_km > 0 else None
+        for fold, name in enumerate(self.fold_names(clusters)):
             train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            if positions is not None:
-                distance, _ = cKDTree(positions[test]).query(positions[train])
-                train = train[distance > self.buffer_km]
+            if ground is not None:
+                near = ground.too_near(train, test, tile_km=self.tile_km, buffer_km=self.buffer_km)
+                train = train[near < 0]
             if len(train) < 2:
                 raise RegressionError(
-                    f"fold {fold} has {len(train)} training clusters left outside a buffer of {self.buffer_km:g} km; "
-                    "expected at least 2. Take a smaller buffer_km, or smaller blocks."
+                    f"fold {name} has {len(train)} clusters to train on outside a buffer of {self.buffer_km:g} km "
+                    f"and tiles of {self.tile_km:g} km; expected at least 2. Take a smaller buffer_km or block_km."
                 )
             yield train, test
 
@@ -84,8 +102,8 @@ class SpatialBlocks(Splits):
         Number of folds.
     seed : int
         Shifts the grid of blocks and shuffles them.
-    buffer_km : float
-        Training clusters this near to a test cluster are left out.
+    buffer_km, tile_km : float
+        See :class:`Splits`.
 
     Examples
     --------
@@ -101,15 +119,16 @@ class SpatialBlocks(Splits):
     n_folds: int = 5
     seed: int = 0
     buffer_km: float = 0.0
+    tile_km: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive(self.block_km, "block_km", RegressionError)
         _check_folds(self.n_folds)
-        _check_buffer(self.buffer_km)
+        _check_distances(self)
 
     def block_ids(self, clusters: gpd.GeoDataFrame) -> Ints:
         """The block (n,) of each cluster, numbered by column and row of the grid."""
-        return _blocks(_local_km(clusters), self.block_km, self.seed)
+        return squares(_local_km(clusters), self.block_km, self.seed)
 
     def assign(self, clusters: gpd.GeoDataFrame) -> Ints:
         """The fold (n,) of each cluster.
@@ -139,7 +158,7 @@ class SpatialBlocks(Splits):
         positions = _local_km(clusters)
         for halvings in range(1, 20):
             block_km = self.block_km / 2**halvings
-            if _blocks(positions, block_km, self.seed).max() + 1 >= self.n_folds:
+            if squares(positions, block_km, self.seed).max() + 1 >= self.n_folds:
                 return f"Take block_km={block_km:.3g} or less, or fewer folds."
         return "The clusters lie almost at one place: spatial blocks cannot divide them. Use RandomFolds, and say so."
 
@@ -153,6 +172,7 @@ class RandomFolds(Splits):
 
     n_folds: int = 5
     seed: int = 0
+    leaks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_folds(self.n_folds)
@@ -168,46 +188,109 @@ class RandomFolds(Splits):
         return np.arange(len(clusters))
 
 
-@dataclass(frozen=True)
-class GivenFolds(Splits):
-    """Folds from a column of the clusters: a published split, the country, the survey.
-
-    The values are also the blocks: inner folds leave out whole values, as the outer ones do.
-
-    Parameters
-    ----------
-    column : str
-        E.g. ``"test_fold"``, or ``"country"`` to leave one country out at a time.
-    buffer_km : float
-        Training clusters this near to a test cluster are left out.
-    """
-
-    column: str
-    buffer_km: float = 0.0
+class _LeaveValueOut(Splits):
+    """One fold a value; the values are also the blocks, so inner folds leave out whole values, as the outer ones do."""
 
     def __post_init__(self) -> None:
-        _check_buffer(self.buffer_km)
+        _check_distances(self)
+
+    @abstractmethod
+    def _values(self, clusters: gpd.GeoDataFrame) -> tuple[pd.Series, str]:
+        """The value (n,) of each cluster, missing where it has none, and what to call the values in a message."""
 
     def assign(self, clusters: gpd.GeoDataFrame) -> Ints:
         """The fold (n,) of each cluster, numbered in the sorted order of the values."""
-        check_columns(clusters, [self.column], "the table of clusters", RegressionError)
-        values = clusters[self.column]
-        if values.isna().any():
+        return self._label(clusters)[1]
+
+    def block_ids(self, clusters: gpd.GeoDataFrame) -> Ints:
+        """The fold, once more. Bootstraps draw whole values, so with few of them intervals are rough."""
+        return self.assign(clusters)
+
+    def fold_names(self, clusters: gpd.GeoDataFrame) -> list[str]:
+        """The values, in sorted order."""
+        return self._label(clusters)[0]
+
+    def _label(self, clusters: gpd.GeoDataFrame) -> tuple[list[str], Ints]:
+        values, what = self._values(clusters)
+        missing = int(values.isna().sum())
+        if missing:
             raise RegressionError(
-                f"{int(values.isna().sum())} of {len(values)} clusters have no value in the fold column "
-                f"{self.column!r}; drop them or give them a fold."
+                f"{missing} of {len(values)} clusters have no value in {what}; drop them or give them one."
             )
         labels, folds = np.unique(values.astype(str).to_numpy(dtype=str), return_inverse=True)
         if len(labels) < 3:
             raise RegressionError(
-                f"the fold column {self.column!r} has {len(labels)} different values ({some(labels)}); expected at "
-                "least 3: one to test on, and two to choose alpha between."
+                f"{what} has {len(labels)} different values ({some(labels)}); expected at least 3: one to test on, "
+                "and two to choose alpha between. With fewer, use SpatialBlocks."
             )
-        return np.asarray(folds, dtype=np.int64)
+        return [str(label) for label in labels], np.asarray(folds, dtype=np.int64)
 
-    def block_ids(self, clusters: gpd.GeoDataFrame) -> Ints:
-        """The fold, once more."""
-        return self.assign(clusters)
+
+@dataclass(frozen=True)
+class GivenFolds(_LeaveValueOut):
+    """Folds from a column of the clusters: a published split, a region, an agro-ecological zone.
+
+    Parameters
+    ----------
+    column : str
+        E.g. ``"test_fold"``.
+    buffer_km, tile_km : float
+        See :class:`Splits`.
+    """
+
+    column: str
+    buffer_km: float = 0.0
+    tile_km: float = 0.0
+
+    def _values(self, clusters: gpd.GeoDataFrame) -> tuple[pd.Series, str]:
+        check_columns(clusters, [self.column], "the table of clusters", RegressionError)
+        return clusters[self.column], f"the fold column {self.column!r}"
+
+
+@dataclass(frozen=True)
+class LeaveOneCountryOut(_LeaveValueOut):
+    """Every country predicted from the others: what to expect where there is no survey at all.
+
+    The published out-of-country scores (Yeh et al. 2020, Nat Commun 11:2583) hold several countries out at a time;
+    this holds one, and chooses alpha by leaving out others of the rest. Needs the column ``country``.
+
+    Parameters
+    ----------
+    buffer_km, tile_km : float
+        See :class:`Splits`; clusters on either side of a border are neighbours like any others.
+    """
+
+    buffer_km: float = 0.0
+    tile_km: float = 0.0
+
+    def _values(self, clusters: gpd.GeoDataFrame) -> tuple[pd.Series, str]:
+        check_columns(clusters, ["country"], "the table of clusters", RegressionError)
+        return clusters["country"], "the column 'country'"
+
+
+@dataclass(frozen=True)
+class LeaveOneSurveyOut(_LeaveValueOut):
+    """Every survey predicted from the others: what to expect of a year, or a country, not yet surveyed.
+
+    Surveys are told apart by the column ``survey``, or by ``country`` and ``year`` where there is none. Two rounds in
+    one country often visit the same towns; ``buffer_km`` or ``tile_km`` leaves those out of the training clusters.
+
+    Parameters
+    ----------
+    buffer_km, tile_km : float
+        See :class:`Splits`.
+    """
+
+    buffer_km: float = 0.0
+    tile_km: float = 0.0
+
+    def _values(self, clusters: gpd.GeoDataFrame) -> tuple[pd.Series, str]:
+        if "survey" in clusters:
+            return clusters["survey"], "the column 'survey'"
+        check_columns(clusters, ["country", "year"], "the table of clusters (no 'survey' either)", RegressionError)
+        # A column of years with gaps arrives as floats; 2014.0 is no name.
+        years = clusters["year"].map(lambda year: f"{year:g}" if isinstance(year, float) else str(year), "ignore")
+        return clusters["country"].astype("string") + " " + years.astype("string"), "the columns 'country' and 'year'"
 
 
 def _check_folds(n_folds: int) -> None:
@@ -215,37 +298,7 @@ def _check_folds(n_folds: int) -> None:
         raise RegressionError(f"n_folds is {n_folds!r}; expected a whole number of at least 2.")
 
 
-def _check_buffer(buffer_km: float) -> None:
-    if buffer_km != 0:
-        check_positive(buffer_km, "buffer_km", RegressionError)
-
-
-def _geocentric_km(clusters: gpd.GeoDataFrame) -> np.ndarray:
-    """(n, 3) kilometres from the centre of the Earth; chords are shorter than the ground by 0.1 m at 50 km."""
-    points = check_points(clusters, error=RegressionError).geometry
-    to_geocentric = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
-    return np.column_stack(to_geocentric.transform(points.x, points.y, np.zeros(len(points)))) / 1000
-
-
-def _local_km(clusters: gpd.GeoDataFrame) -> np.ndarray:
-    """(n, 2) kilometres east and north on an equal-area plane laid at the middle of the clusters.
-
-    Lambert azimuthal rather than a world-wide grid such as EPSG:6933, where a square on the map is no square on the
-    ground away from 30° of latitude. The centre is rounded to a degree, so that a few clusters more do not move it.
-    """
-    points = check_points(clusters, error=RegressionError).geometry
-    # A mean of directions, which the antimeridian does not tear apart.
-    lon, lat = np.radians(points.x), np.radians(points.y)
-    east, north, up = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
-    centre_lon = np.degrees(np.arctan2(north.mean(), east.mean())).round()
-    centre_lat = np.degrees(np.arctan2(up.mean(), np.hypot(north.mean(), east.mean()))).round()
-    plane = CRS.from_proj4(f"+proj=laea +lon_0={centre_lon:.0f} +lat_0={centre_lat:.0f} +datum=WGS84 +units=m")
-    return np.column_stack(transform_xy("EPSG:4326", plane, points.x.to_numpy(), points.y.to_numpy())) / 1000
-
-
-def _blocks(positions_km: np.ndarray, block_km: float, seed: int) -> Ints:
-    """Numbers of the occupied squares, from 0, whatever the order of the clusters."""
-    # Repeats with other seeds should cut the country along other lines.
-    shift = np.random.default_rng([seed, 1]).random(2)
-    square = np.floor(positions_km / block_km + shift).astype(np.int64)
-    return np.asarray(np.unique(square, axis=0, return_inverse=True)[1], dtype=np.int64).reshape(-1)
+def _check_distances(splits: Splits) -> None:
+    for name in ("buffer_km", "tile_km"):
+        if (value := getattr(splits, name)) != 0:
+            check_positive(value, name, RegressionError)

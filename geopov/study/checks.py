@@ -66,8 +66,8 @@ def _data_problems(study: Study, catalog: Catalog) -> list[str]:
         if here(names):
             scenes += _try(problems, f"scene {number}", partial(open_scenes, [names], catalog=catalog)) or []
     scenes = agree_on_bands(scenes)
-    for role in ("features", "baseline"):
-        for spec in getattr(study, role):
+    for role, specs in _extractors(study).items():
+        for spec in specs:
             for scene in scenes:
                 _try(problems, role, partial(_bind, spec, scene))
     ground = _try(problems, "scenes", partial(scene_region, scenes)) if scenes else None
@@ -97,8 +97,8 @@ def _source_problems(study: Study, catalog: Catalog) -> Iterator[str]:
 
 def _extractor_problems(study: Study) -> list[str]:
     problems: list[str] = []
-    for role in ("features", "baseline"):
-        for spec in getattr(study, role):
+    for role, specs in _extractors(study).items():
+        for spec in specs:
             built = _try(problems, role, partial(features.build, spec))
             if built is not None and built.context_px != study.tiles.context_px:
                 problems.append(
@@ -106,6 +106,12 @@ def _extractor_problems(study: Study) -> list[str]:
                     "give both the same."
                 )
     return problems
+
+
+def _extractors(study: Study) -> dict[str, list[dict[str, Any]]]:
+    """Extractors by the key of the study file that names them."""
+    keys = {"model": "features", "baseline": "baseline", "random": "random_convolution"}
+    return {keys[role]: specs for role, specs in study.extractors.items()}
 
 
 def _map_problems(study: Study) -> Iterator[str]:

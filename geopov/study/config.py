@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geopov.errors import StudyError
 
@@ -70,13 +70,33 @@ class Tiles(_Section):
 
 
 class Regression(_Section):
-    """Spatial blocks, folds and the share of clusters that intervals should cover."""
+    """How clusters are divided, what is fitted, and the share of clusters that intervals should cover.
 
-    block_km: float = Field(gt=0)
+    Folds are square blocks of ``block_km``, or one country or survey at a time (``leave_out``), or the values of a
+    column (``fold_column``). Training clusters whose tiles would overlap a test tile are left out unless
+    ``allow_overlap``; ``buffer_km`` leaves out more.
+    """
+
+    block_km: float | None = Field(default=None, gt=0)
     n_folds: int = Field(default=5, gt=1)
+    leave_out: Literal["country", "survey"] | None = None
+    fold_column: str | None = None
     buffer_km: float = Field(default=0.0, ge=0)
+    allow_overlap: bool = False
+    components: int | None = Field(default=None, gt=0)
+    deshrink: Literal["none", "linear", "tweedie"] = "none"
+    permutations: int = Field(default=100, ge=0)
+    repeats: int = Field(default=20, ge=0)
     seed: int = 0
     coverage: float = Field(default=0.9, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_way_to_divide(self) -> Self:
+        ways = {"block_km": self.block_km, "leave_out": self.leave_out, "fold_column": self.fold_column}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(ways)}; got {', '.join(given) or 'none'}")
+        return self
 
 
 class Map(_Section):
@@ -105,6 +125,9 @@ class Study(_Section):
         Each a catalogue name, or a list of names stacked as the bands of one scene.
     features, baseline : list of dict
         Extractors, as :func:`geopov.features.build` takes them. The baseline is what the model has to beat.
+    random_convolution : dict or None
+        Parameters of random convolutional features, which then stand beside the model too: how well filters that nobody
+        trained do on the same tiles.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -115,6 +138,7 @@ class Study(_Section):
     tiles: Tiles
     features: list[dict[str, Any]] = Field(min_length=1)
     baseline: list[dict[str, Any]] = Field(default=[], min_length=0)
+    random_convolution: dict[str, Any] | None = None
     regression: Regression
     map: Map | None = None
 
@@ -122,6 +146,14 @@ class Study(_Section):
     def scene_sources(self) -> list[list[str]]:
         """Catalogue names of each scene's files."""
         return [[scene] if isinstance(scene, str) else scene for scene in self.scenes]
+
+    @property
+    def extractors(self) -> dict[str, list[dict[str, Any]]]:
+        """Extractors of each file of features: the model's and those it is compared with."""
+        roles = {"model": self.features, "baseline": self.baseline}
+        if self.random_convolution is not None:
+            roles["random"] = [{"name": "random_convolution", **self.random_convolution}]
+        return {role: extractors for role, extractors in roles.items() if extractors}
 
     @property
     def cluster_sources(self) -> list[str]:

@@ -38,11 +38,11 @@ def workflow_arguments(study: Study) -> dict[str, StageArguments]:
     arguments = {
         "clusters": _clusters(study, catalog),
         "features": StageArguments(sources=scene_names),
-        "features/model": StageArguments(_quote(*scene, *_tile_options(study), "--extractor", _json(study.features))),
-        "features/baseline": StageArguments(
-            _quote(*scene, *_tile_options(study), "--extractor", _json(study.baseline))
-        ),
-        "regression": StageArguments(_regression_options(study)),
+        **{
+            f"features/{role}": StageArguments(_quote(*scene, *_tile_options(study), "--extractor", _json(extractors)))
+            for role, extractors in study.extractors.items()
+        },
+        "regression": StageArguments(_regression_options(study, catalog)),
         "map": StageArguments(),
         "style": StageArguments(),
         "picture": StageArguments(),
@@ -105,13 +105,24 @@ def _clusters(study: Study, catalog: Catalog) -> StageArguments:
             return StageArguments(_quote(*options), list(areas.inputs.values()), [str(areas.recipe)])
 
 
-def _regression_options(study: Study) -> str:
+def _regression_options(study: Study, catalog: Catalog) -> str:
     regression, outcome = study.regression, study.outcome
-    return _quote(
-        *("--outcome", outcome.column, "--unit", outcome.unit, "--label", outcome.label),
-        *("--block-km", regression.block_km, "--folds", regression.n_folds, "--buffer-km", regression.buffer_km),
-        *("--seed", regression.seed, "--coverage", regression.coverage),
-    )
+    options: list[Any] = ["--outcome", outcome.column, "--unit", outcome.unit, "--label", outcome.label]
+    options += ["--buffer-km", regression.buffer_km, "--seed", regression.seed, "--coverage", regression.coverage]
+    options += ["--deshrink", regression.deshrink, "--permutations", regression.permutations]
+    if regression.block_km is not None:
+        options += ["--block-km", regression.block_km, "--folds", regression.n_folds, "--repeats", regression.repeats]
+    if regression.leave_out is not None:
+        options += ["--leave-out", regression.leave_out]
+    if regression.fold_column is not None:
+        options += ["--fold-column", regression.fold_column]
+    if regression.components is not None:
+        options += ["--components", regression.components]
+    if regression.allow_overlap:
+        options += ["--allow-overlap"]
+    for name in [name for scene in study.scene_sources for name in scene]:
+        options += ["--imagery-year", catalog[name].year]
+    return _quote(*options)
 
 
 def _quote(*words: Any) -> str:

@@ -44,9 +44,12 @@ def _pooled(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {row["predictor"]: row for row in scores["scores"] if row["subset"] == "all"}
 
 
-def test_lesotho(real_data: Path, weights: Path, tmp_path: Path) -> None:
+def test_lesotho(real_data: Path, tmp_path: Path) -> None:
     scores = _run("lesotho", tmp_path)
-    assert scores["n"] + len(scores["dropped"]) == 794
+    assert scores["n"] == 794
+    assert scores["leakage"]["checked"]
+    assert min(row["n_buffer"] for row in scores["folds"]) > 0, "training tiles that reach into test tiles are left out"
+    assert scores["permutation"]["p_value"] < 0.05
     pooled = _pooled(scores)
     # Published r² on these clusters: kNN on nightlights .66, a residual network on images and nightlights .60.
     assert pooled["model"]["r2_pearson"] > 0.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import geopandas as gpd
@@ -13,14 +14,18 @@ from sklearn.ensemble import RandomForestRegressor
 
 from geopov.errors import RegressionError
 from geopov.regression import CrossValidation, GivenFolds, RandomFolds, SpatialBlocks, WelfareRidge, cross_validate
+from geopov.tiles import TileSpec
 
 BLOCKS = SpatialBlocks(block_km=40)
-PREDICTED = ["mean", "nightlights_ridge", "nightlights_knn", "training_mean", "distance"]
+PREDICTED = ["mean", "mean_linear", "mean_tweedie", "nightlights_ridge", "nightlights_knn", "nightlights_boosting"]
+PREDICTED += ["urban_rural", "kriging", "training_mean", "distance"]
 
 
-def _validate(country, **changes) -> CrossValidation:
+def _validate(country, *, features=None, clusters=None, **changes) -> CrossValidation:
     arguments = {"outcome": "asset_wealth", "splits": BLOCKS, "baseline": country.lights, "unit": "index"}
-    return cross_validate(WelfareRidge(), country.features, country.clusters, **(arguments | changes))
+    features = country.features if features is None else features
+    clusters = country.clusters if clusters is None else clusters
+    return cross_validate(WelfareRidge(), features, clusters, **(arguments | changes))
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +42,10 @@ def test_recovers_what_the_images_show(country, validation: CrossValidation) -> 
     # Noise of 0.5 on a field of variance 1 leaves 0.8 to be explained at best.
     assert 0.7 < pooled.loc["model", "R2"] < 0.8
     assert pooled.loc["model", "R2_low"] < pooled.loc["model", "R2"] < pooled.loc["model", "R2_high"]
-    assert pooled.loc["nightlights_ridge", "R2"] < pooled.loc["model", "R2"]
-    assert validation.verdict.startswith("The model beats nightlights alone")
+    rivals = pooled.drop(index="model")["R2"]
+    assert (rivals < pooled.loc["model", "R2"]).all()
+    assert rivals.idxmax() == validation.meta["baseline"]
+    assert validation.verdict.startswith(f"The model beats {validation.meta['baselines'][rivals.idxmax()]}: R² 0.7")
     assert validation.coverage.low <= 0.9 <= validation.coverage.high
 
 
@@ -50,9 +57,12 @@ def test_tables_agree_with_each_other(country, validation: CrossValidation) -> N
     assert validation.folds["n_test"].sum() == len(table) == _pooled(validation).loc["model", "n"]
     inside = (table["observed"] >= table["lower"]) & (table["observed"] <= table["upper"])
     assert inside.mean() == pytest.approx(validation.coverage.measured)
-    assert validation.meta["baseline"] in ("nightlights_ridge", "nightlights_knn")
     pd.testing.assert_series_equal(table["baseline"], table[validation.meta["baseline"]], check_names=False)
     assert set(validation.scores["subset"]) == {"all", "urban", "rural"}
+    assert set(pd.unique(validation.scores["predictor"])) == {"model", *validation.meta["baselines"]}
+    assert not set(validation.curve["predictor"]) & {"training_mean"}
+    np.testing.assert_array_equal(table["mean"], table["mean_none"])
+    assert validation.coverage_by.set_index("subset").loc["all", "measured"] == pytest.approx(inside.mean())
     by_subset = validation.scores[validation.scores["predictor"] == "model"].set_index("subset")["n"]
     assert by_subset["urban"] + by_subset["rural"] == by_subset["all"]
 
@@ -83,14 +93,50 @@ def test_test_features_do_not_reach_their_fold(country, validation: CrossValidat
     assert not after.predictions.loc[in_fold[:5], "in_support"].any()
 
 
-def test_half_width_of_a_fold_leaves_out_its_errors(validation: CrossValidation) -> None:
-    table = validation.predictions
-    errors = (table["observed"] - table["mean"]).abs()
-    for fold in range(5):
-        of_fold = table["fold"] == fold
-        widths = ((table["upper"] - table["lower"]) / 2)[of_fold]
-        n = (~of_fold).sum()
-        assert np.allclose(widths, np.sort(errors[~of_fold])[int(np.ceil((n + 1) * 0.9)) - 1])
+def test_deshrinkage_is_what_the_model_says_where_asked_for(country, validation: CrossValidation) -> None:
+    found = _validate(country, deshrink="linear")
+    np.testing.assert_array_equal(found.predictions["mean"], validation.predictions["mean_linear"])
+    pooled = _pooled(found).loc["model"]
+    assert abs(pooled["slope"] - 1) < abs(_pooled(validation).loc["model", "slope"] - 1)
+    assert pooled["rmse"] > _pooled(validation).loc["model", "rmse"]
+    with pytest.raises(RegressionError, match="deshrink is 'yes'; expected one of none, linear, tweedie"):
+        _validate(country, deshrink="yes")
+
+
+def test_overlapping_tiles_are_refused_unless_allowed(country) -> None:
+    features = country.features.assign_attrs(tile_spec=json.dumps(TileSpec(size_px=100, resolution_m=100).to_dict()))
+    with pytest.raises(RegressionError, match=r"tile_km|overlap"):
+        _validate(country, features=features)
+    apart = _validate(country, features=features, splits=SpatialBlocks(block_km=40, tile_km=10))
+    assert (apart.folds["n_buffer"] > 0).all()
+    assert apart.meta["leakage"]["checked"]
+    allowed = _validate(country, features=features, allow_overlap=True)
+    assert not allowed.meta["leakage"]["checked"]
+    assert "allowed" in allowed.meta["leakage"]["text"]
+    _validate(country, features=features, splits=RandomFolds())  # leaks by design, for comparison
+
+
+def test_other_features_make_a_baseline(country, as_features: Callable) -> None:
+    ids = list(country.clusters["cluster_id"])
+    noise = as_features(np.random.default_rng(0).normal(size=(len(ids), 20)), ids)
+    noise[7] = np.nan
+    found = _validate(country, others={"random_convolution": noise})
+    assert found.meta["baselines"]["random_convolution"] == "random convolutional features"
+    assert abs(_pooled(found).loc["random_convolution", "R2"]) < 0.1
+    assert found.dropped.to_dict("records") == [
+        {"source": "clusters", "id": "c0007", "reason": "no valid random_convolution"}
+    ]
+
+
+def test_a_ridge_that_shares_its_algebra_predicts_as_one_that_does_not(country, validation: CrossValidation) -> None:
+    class Plain(WelfareRidge):
+        hold_out = property()  # hasattr is False: cloned and fitted fold by fold
+
+    found = cross_validate(
+        Plain(), country.features, country.clusters, outcome="asset_wealth", splits=BLOCKS, baseline=country.lights
+    )
+    np.testing.assert_allclose(found.predictions["mean"], validation.predictions["mean"], atol=1e-9)
+    np.testing.assert_allclose(found.folds["alpha"], validation.folds["alpha"])
 
 
 def test_permuted_outcomes_score_nothing(country) -> None:
@@ -100,7 +146,8 @@ def test_permuted_outcomes_score_nothing(country) -> None:
         permuted = country.clusters.assign(asset_wealth=rng.permutation(country.clusters["asset_wealth"]))
         found = cross_validate(WelfareRidge(), country.features, permuted, outcome="asset_wealth", splits=BLOCKS)
         r2.append(_pooled(found).loc["model", "R2"])
-        wins += found.differences.iloc[0]["verdict"] == "better"
+        of_r2 = found.differences[found.differences["score"] == "R2"].set_index("predictor")
+        wins += of_r2.loc["training_mean", "verdict"] == "better"
     assert np.mean(r2) < 0
     assert np.max(r2) < 0.06
     assert wins <= 2
@@ -127,8 +174,8 @@ def test_neighbours_are_a_leak_that_blocks_close(simulated: Callable) -> None:
 
 def test_without_nightlights_the_verdict_says_so(country) -> None:
     found = _validate(country, baseline=None)
-    assert found.meta["baseline"] == "training_mean"
-    assert found.verdict.startswith("No nightlights baseline was available. The model beats the mean")
+    assert set(found.meta["baselines"]) == {"urban_rural", "kriging", "training_mean"}
+    assert found.verdict.startswith("No nightlights baseline was available. The model beats ")
     assert np.isnan(_pooled(found).loc["training_mean", "r2_pearson"])
     assert _pooled(found).loc["training_mean", "R2"] <= 0
 
@@ -136,10 +183,8 @@ def test_without_nightlights_the_verdict_says_so(country) -> None:
 def test_a_model_that_does_not_win_is_said_not_to(country, as_features: Callable) -> None:
     ids = list(country.clusters["cluster_id"])
     noise = as_features(np.random.default_rng(0).normal(size=(len(ids), 5)), ids)
-    found = cross_validate(
-        WelfareRidge(), noise, country.clusters, outcome="asset_wealth", splits=BLOCKS, baseline=country.lights
-    )
-    assert found.verdict.startswith("The model does worse than nightlights alone")
+    found = _validate(country, features=noise)
+    assert found.verdict.startswith(f"The model does worse than {found.meta['baselines'][found.meta['baseline']]}")
 
 
 def test_clusters_without_features_are_counted_and_named(country) -> None:
@@ -183,7 +228,8 @@ def test_other_regressors_and_folds(country) -> None:
     )
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert found.folds["alpha"].isna().all()
-    assert set(found.scores["subset"]) == {"all", "urban", "rural", "rwa", "uga", "ken"}
+    assert set(found.scores["subset"]) == {"all", "urban", "rural", "mean of countries", "rwa", "uga", "ken"}
+    assert list(found.folds["name"]) == ["ken", "rwa", "uga"]
     assert "too few blocks" in found.verdict
 
 

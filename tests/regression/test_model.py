@@ -13,6 +13,89 @@ import pytest
 from geopov._validation import sha256_of
 from geopov.errors import RegressionError
 from geopov.regression import CrossValidation, SpatialBlocks, WelfareModel, WelfareNeighbours, WelfareRidge, evaluate
+from geopov.regression.intervals import Coverage, Intervals
+from geopov.regression.shrinkage import METHODS, Deshrinkage
+from geopov.regression.support import Support
+
+
+def build(*, n: int = 300, p: int = 5, method: str = "none", seed: int = 0) -> tuple[WelfareModel, np.ndarray]:
+    """A model made by hand, whose errors grow with the prediction, and the features it was made from."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    coef = rng.normal(size=p)
+    linear = X @ coef + 2
+    observed = linear + np.exp(0.4 * (linear - 2)) * rng.normal(size=n)
+    deshrinkage, support = Deshrinkage.fit(observed, linear, method=method), Support.fit(X)
+    mean, distance = deshrinkage.apply(linear), support.distance(X)
+    model = WelfareModel(
+        outcome="asset_wealth",
+        unit="index",
+        feature_names=tuple(f"f{i}" for i in range(p)),
+        coef=coef,
+        intercept=2.0,
+        low=X.min(axis=0),
+        high=X.max(axis=0),
+        alpha=1.0,
+        deshrinkage=deshrinkage,
+        intervals=Intervals.fit(np.abs(observed - mean), mean, distance, level=0.9, folds=np.arange(n) % 5),
+        support=support,
+        support_limit=float(np.quantile(distance, 0.99)),
+        coverage=Coverage(0.9, 0.91, np.nan, np.nan),
+        n_training=n,
+        extractor={"name": "views"},
+        tile_spec={},
+        window={},
+        provenance={"geopov": "0"},
+    )
+    return model, X
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_intervals_are_centred_on_the_reported_mean(method: str) -> None:
+    model, X = build(method=method)
+    table = model.predict(X)
+    mean = model.deshrinkage.apply(X @ model.coef + model.intercept)
+    np.testing.assert_allclose(table["mean"], mean, rtol=1e-12)
+    half_width = model.intervals.half_width(mean, model.support.distance(X))
+    np.testing.assert_allclose(table["upper"] - table["mean"], half_width, rtol=1e-9)
+    np.testing.assert_allclose(table["mean"] - table["lower"], half_width, rtol=1e-9)
+    assert half_width.max() > 1.5 * half_width.min()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whole_through_a_file(method: str, tmp_path: Path) -> None:
+    model, X = build(method=method)
+    model.save(tmp_path / "model.npz")
+    loaded = WelfareModel.load(tmp_path / "model.npz")
+    assert (loaded.intervals, loaded.deshrinkage) == (model.intervals, model.deshrinkage)
+    assert loaded.predict(X).equals(model.predict(X))
+    loaded.save(tmp_path / "again.npz")
+    assert sha256_of(tmp_path / "again.npz") == sha256_of(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_without_features_or_unlike_the_training(method: str) -> None:
+    model, X = build(method=method)
+    X[[0, 9], 1] = np.nan
+    X[4] = 1e6
+    table = model.predict(X)
+    assert table[["mean", "lower", "upper"]].isna().all(axis=1).to_numpy().nonzero()[0].tolist() == [0, 9]
+    assert not table["in_support"].iloc[[0, 4, 9]].any()
+    assert table["in_support"].dtype == bool
+    assert np.isfinite(table.loc[4, ["mean", "lower", "upper"]].to_numpy(dtype=float)).all()
+
+
+def test_files_of_the_first_format_are_named(tmp_path: Path) -> None:
+    model, _ = build()
+    model.save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as stored:
+        arrays = dict(stored)
+    text = json.loads(arrays.pop("metadata").tobytes())
+    text = {name: value for name, value in text.items() if name not in {"intervals", "deshrinkage"}}
+    metadata = json.dumps(text | {"format": 1, "half_width": 0.5}).encode()
+    np.savez(tmp_path / "first.npz", metadata=np.frombuffer(metadata, dtype=np.uint8), **arrays)
+    with pytest.raises(RegressionError, match=r"format 1; this version of geopov reads format 2.*Fit it again"):
+        WelfareModel.load(tmp_path / "first.npz")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +125,8 @@ def test_predicts_as_the_estimator_does(country, run) -> None:
     ridge = WelfareRidge().fit(X, y, groups=SpatialBlocks(block_km=40).block_ids(country.clusters))
     table = model.predict(X)
     np.testing.assert_allclose(table["mean"], ridge.predict(X), atol=1e-10)
-    np.testing.assert_allclose(table["upper"] - table["mean"], model.half_width)
-    np.testing.assert_allclose(table["mean"] - table["lower"], model.half_width)
+    half_width = model.intervals.half_width(table["mean"].to_numpy(), model.support.distance(X))
+    np.testing.assert_allclose(table["upper"] - table["mean"], half_width, rtol=1e-9)
     assert table["in_support"].mean() > 0.9
     assert model.alpha == pytest.approx(ridge.alpha_)
 
@@ -86,13 +169,17 @@ def test_written_folder_holds_what_was_found(run) -> None:
     summary = json.loads((folder / "scores.json").read_text())
     assert summary["n"] == summary["n_survey"] == 240
     assert summary["verdict"] == validation.verdict
-    assert summary["half_width"] == pytest.approx(model.half_width)
+    half_widths = (validation.predictions["upper"] - validation.predictions["mean"]).to_numpy()
+    assert summary["half_width_median"] == pytest.approx(np.median(half_widths))
+    assert summary["half_width_range"] == pytest.approx(np.quantile(half_widths, [0.1, 0.9]).tolist())
+    assert summary["deshrink"] == model.deshrinkage.method == "none"
     assert summary["splits"] == {
         "name": "SpatialBlocks",
         "block_km": 40,
         "n_folds": 5,
         "seed": 0,
         "buffer_km": 0.0,
+        "tile_km": 0.0,
     }
     assert summary["random_folds"]["R2"] > 0.5
     assert len(summary["folds"]) == 5
@@ -102,10 +189,36 @@ def test_written_folder_holds_what_was_found(run) -> None:
     assert table["cluster_id"].tolist() == validation.predictions["cluster_id"].tolist()
 
 
-def test_progress_counts_both_kinds_of_folds(country, tmp_path: Path) -> None:
+def test_progress_counts_folds_permutations_and_repeats(country, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    _evaluate(country, tmp_path, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i, 10) for i in range(1, 11)]
+    _evaluate(
+        country,
+        tmp_path,
+        n_permutations=3,
+        n_repeats=2,
+        random_folds=False,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    done = [number for number, _ in seen]
+    assert done == sorted(done)
+    assert {total for _, total in seen} == {done[-1]} == {5 + 3 + 2}
+
+
+@pytest.mark.parametrize("method", ["linear", "tweedie"])
+def test_a_map_can_be_de_shrunk(country, run, tmp_path: Path, method: str) -> None:
+    _, _, plain = run
+    validation, model = _evaluate(country, tmp_path, random_folds=False, deshrink=method)
+    table = validation.predictions
+    np.testing.assert_array_equal(table["mean"], table[f"mean_{method}"])
+    assert model.deshrinkage.method == method
+    X = country.features.to_numpy()
+    predicted, before = model.predict(X), plain.predict(X)
+    np.testing.assert_allclose(predicted["mean"], model.deshrinkage.apply(before["mean"]), rtol=1e-9)
+    assert predicted["mean"].std() > 1.1 * before["mean"].std()
+    # Learned from the errors of what is reported, which are larger.
+    np.testing.assert_allclose((predicted["lower"] + predicted["upper"]) / 2, predicted["mean"], rtol=1e-9)
+    assert (predicted["upper"] - predicted["lower"]).mean() > (before["upper"] - before["lower"]).mean()
+    assert validation.coverage.measured == pytest.approx(0.9, abs=0.06)
 
 
 def test_places_without_pixels_have_no_prediction(country, run) -> None:
@@ -166,7 +279,7 @@ def test_bad_files_are_named(run, tmp_path: Path) -> None:
         WelfareModel.load(objects)
     later = tmp_path / "later.npz"
     np.savez(later, metadata=np.frombuffer(b'{"format": 99}', dtype=np.uint8))
-    with pytest.raises(RegressionError, match="another format"):
+    with pytest.raises(RegressionError, match="format 99; this version"):
         WelfareModel.load(later)
     with pytest.raises(RegressionError, match=r"ends in \.npz"):
         model.save(tmp_path / "model.pkl")

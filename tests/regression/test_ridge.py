@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -62,6 +63,40 @@ def test_weights_equal_weighted_scaler_and_ridge_in_every_fold() -> None:
     ]
     np.testing.assert_allclose(ours.cv_mse_, np.mean(errors, axis=1), rtol=1e-8)
     np.testing.assert_allclose(ours.predict(X), fitted(np.arange(80), ours.alpha_)(X), atol=1e-8)
+
+
+@pytest.mark.parametrize("p", [10, 90])
+def test_inner_predictions_are_made_by_models_that_had_not_seen_the_row(p: int) -> None:
+    X, y, groups = _data(70, p)
+    weights = np.ones(70)
+    weights[[4, 9]] = 0
+    model = WelfareRidge(alphas=ALPHAS, extrapolate=True).fit(X, y, groups=groups, sample_weight=weights)
+    counted = np.flatnonzero(weights)
+    for train, held_out in GroupKFold(5).split(counted, groups=groups[counted]):
+        pipeline = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha_)).fit(X[counted[train]], y[counted[train]])
+        rows = counted[held_out]
+        np.testing.assert_allclose(model.inner_predictions_[rows], pipeline.predict(X[rows]), atol=1e-8)
+    assert np.flatnonzero(np.isnan(model.inner_predictions_)).tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("p", [12, 130])
+def test_principal_components_equal_grid_search_with_pca(p: int) -> None:
+    X, y, groups = _data(70, p)
+    ours = WelfareRidge(alphas=ALPHAS, extrapolate=True, n_components=4).fit(X, y, groups=groups)
+    oracle = GridSearchCV(
+        make_pipeline(StandardScaler(), PCA(4, svd_solver="full"), Ridge()),
+        {"ridge__alpha": ALPHAS},
+        cv=list(GroupKFold(5).split(X, y, groups)),
+        scoring="neg_mean_squared_error",
+    ).fit(X, y)
+    assert ours.alpha_ == oracle.best_params_["ridge__alpha"]
+    np.testing.assert_allclose(ours.predict(X), oracle.predict(X), rtol=1e-8, atol=1e-8)
+
+
+def test_as_many_components_as_features_change_nothing() -> None:
+    X, y, groups = _data(60, 7)
+    reduced = WelfareRidge(n_components=7).fit(X, y, groups=groups)
+    np.testing.assert_allclose(reduced.predict(X), WelfareRidge().fit(X, y, groups=groups).predict(X), atol=1e-8)
 
 
 def test_units_and_order_of_clusters_do_not_matter() -> None:
@@ -156,6 +191,13 @@ def test_bad_inner_folds(inner_folds: object) -> None:
     X, y, _ = _data(30, 4)
     with pytest.raises(RegressionError, match="inner_folds"):
         WelfareRidge(inner_folds=inner_folds).fit(X, y)
+
+
+@pytest.mark.parametrize("n_components", [0, 5, 1.0, True])
+def test_bad_n_components(n_components: object) -> None:
+    X, y, _ = _data(30, 4)
+    with pytest.raises(RegressionError, match=r"n_components is .* from 1 to 4"):
+        WelfareRidge(n_components=n_components).fit(X, y)
 
 
 def test_equal_rows_are_never_divided() -> None:

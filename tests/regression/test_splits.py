@@ -11,6 +11,9 @@ from pyproj import Geod
 
 from geopov.errors import RegressionError
 from geopov.regression import GivenFolds, RandomFolds, SpatialBlocks
+from geopov.regression._positions import Ground, local_km
+from geopov.regression.leakage import check_leakage
+from geopov.regression.splits import LeaveOneCountryOut, LeaveOneSurveyOut, Splits
 
 
 def _clusters(lon: np.ndarray, lat: np.ndarray, **columns: object) -> gpd.GeoDataFrame:
@@ -29,6 +32,14 @@ def places(draw: st.DrawFn) -> gpd.GeoDataFrame:
         rng.random(n) < 0.4, rng.choice([-2.0, 1.0], n) + rng.normal(0, 0.02, n), rng.uniform(-3, 3, n)
     )
     return _clusters(lon, lat)
+
+
+def _offsets_km(clusters: gpd.GeoDataFrame, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Straight on the ground, and the larger of east and north, by the geodesic between two clusters."""
+    lon, lat = clusters.geometry.x.to_numpy(), clusters.geometry.y.to_numpy()
+    azimuth, _, distance = Geod(ellps="WGS84").inv(lon[a], lat[a], lon[b], lat[b])
+    east, north = distance * np.sin(np.radians(azimuth)), distance * np.cos(np.radians(azimuth))
+    return distance / 1000, np.maximum(np.abs(east), np.abs(north)) / 1000
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,6 +66,111 @@ def test_spatial_blocks(clusters: gpd.GeoDataFrame, n_folds: int, seed: int, blo
             assert len(train) + len(test) == len(clusters)
     order = np.random.default_rng(0).permutation(len(clusters))
     np.testing.assert_array_equal(splits.assign(clusters.iloc[order]), folds[order])
+
+
+@settings(max_examples=40, deadline=None)
+@given(places(), st.integers(0, 5), st.sampled_from([2.0, 6.72, 30.0]), st.sampled_from([0.0, 5.0, 12.0]))
+def test_tiles_and_buffer_leave_out_what_is_too_near_and_nothing_else(
+    clusters: gpd.GeoDataFrame, seed: int, tile_km: float, buffer_km: float
+) -> None:
+    splits = SpatialBlocks(37.0, n_folds=4, seed=seed, buffer_km=buffer_km, tile_km=tile_km)
+    pairs = list(splits.split(clusters))
+    for train, test in pairs:
+        out = np.setdiff1d(np.arange(len(clusters)), np.concatenate([train, test]))
+        for rows, kept in ((train, True), (out, False)):
+            distance, offset = _offsets_km(clusters, np.repeat(rows, len(test)), np.tile(test, len(rows)))
+            # 1% for the azimuth, which is taken at one end.
+            slack = 0.99 if kept else 1.01
+            near = (offset < tile_km * slack) | (distance <= buffer_km * slack)
+            near_any = near.reshape(len(rows), len(test)).any(axis=1)
+            assert not near_any.any() if kept else near_any.all()
+    check_leakage(clusters, pairs, tile_km=tile_km, buffer_km=buffer_km)
+    order = np.random.default_rng(seed).permutation(len(clusters))
+    for (train, test), (train_again, test_again) in zip(pairs, splits.split(clusters.iloc[order]), strict=True):
+        assert set(train) == set(order[train_again])
+        assert set(test) == set(order[test_again])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 6), st.sampled_from([0.0, 8.0]), st.sampled_from([0.0, 6.72, 25.0]))
+def test_leave_one_country_out(seed: int, n_countries: int, buffer_km: float, tile_km: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = 80
+    country = np.concatenate([np.arange(n_countries), rng.integers(0, n_countries, n - n_countries)])
+    clusters = _clusters(
+        20 + country * 0.5 + rng.uniform(0, 0.6, n), rng.uniform(-3, 3, n), country=country.astype(str)
+    )
+    splits = LeaveOneCountryOut(buffer_km=buffer_km, tile_km=tile_km)
+    pairs = list(splits.split(clusters))
+    assert sorted(np.concatenate([test for _, test in pairs])) == list(range(n))
+    assert splits.fold_names(clusters) == sorted(set(clusters["country"]))
+    for name, (train, test) in zip(splits.fold_names(clusters), pairs, strict=True):
+        assert set(clusters["country"].iloc[test]) == {name}
+        assert name not in set(clusters["country"].iloc[train])
+        distance, offset = _offsets_km(clusters, np.repeat(train, len(test)), np.tile(test, len(train)))
+        assert distance.min() > buffer_km * 0.99
+        assert offset.min() >= tile_km * 0.99
+    np.testing.assert_array_equal(splits.block_ids(clusters), splits.assign(clusters))
+    check_leakage(clusters, pairs, tile_km=tile_km, buffer_km=buffer_km)
+
+
+def test_tiles_overlap_along_east_and_north_not_across() -> None:
+    """9 km east and 9 km north is 12.7 km away: tiles of 10 km overlap, in a corner; tiles of 8.9 km do not."""
+    lon, lat, _ = Geod(ellps="WGS84").fwd(30.0, 50.0, 45.0, 9000 * np.sqrt(2))
+    clusters = _clusters(
+        np.array([30.0, lon, 31.0, 32.0]), np.array([50.0, lat, 50.0, 50.0]), part=["a", "b", "c", "c"]
+    )
+    kept = {
+        side: [list(train) for train, _ in GivenFolds("part", tile_km=side).split(clusters)] for side in (8.9, 10.0)
+    }
+    assert kept == {8.9: [[1, 2, 3], [0, 2, 3], [0, 1]], 10.0: [[2, 3], [2, 3], [0, 1]]}
+
+
+def test_tiles_are_measured_at_the_place_not_on_a_plane_of_the_continent() -> None:
+    """On a plane laid at the middle of Africa a square in the far north-west lies askew; on the ground it does not."""
+    lon, lat, _ = Geod(ellps="WGS84").fwd(-16.0, 36.0, 45.0, 6500 * np.sqrt(2))
+    clusters = _clusters(
+        np.array([-16.0, lon, 50.0, 50.0, 20.0]),
+        np.array([36.0, lat, -34.0, -33.0, 0.0]),
+        part=["a", "b", "c", "c", "c"],
+    )
+    np.testing.assert_allclose(Ground.of(clusters).offset_km(np.array([0]), np.array([1])), 6.5, rtol=1e-3)
+    on_plane = np.abs(np.diff(local_km(clusters)[:2], axis=0)).max()
+    assert abs(on_plane - 6.5) > 0.5
+    assert [len(train) for train, _ in GivenFolds("part", tile_km=6.6).split(clusters)] == [3, 3, 2]
+    assert [len(train) for train, _ in GivenFolds("part", tile_km=6.4).split(clusters)] == [4, 4, 2]
+
+
+def test_leave_one_survey_out() -> None:
+    country = ["uga", "rwa", "uga", "rwa", "ken", "ken"]
+    clusters = _clusters(
+        np.linspace(28, 31, 6), np.zeros(6) - 1, country=country, year=[2011.0, 2014, 2016, 2014, 2014, 2014]
+    )
+    splits = LeaveOneSurveyOut()
+    assert splits.fold_names(clusters) == ["ken 2014", "rwa 2014", "uga 2011", "uga 2016"]
+    np.testing.assert_array_equal(splits.assign(clusters), [2, 1, 3, 1, 0, 0])
+    named = clusters.assign(survey=["KE71", "RW70", "UG60", "RW70", "KE71", "KE71"])
+    assert splits.fold_names(named) == ["KE71", "RW70", "UG60"]
+    with pytest.raises(RegressionError, match=r"no 'survey' either.*no column 'year'"):
+        splits.assign(clusters.drop(columns="year"))
+    with pytest.raises(RegressionError, match="1 of 6 clusters have no value in the columns 'country' and 'year'"):
+        splits.assign(clusters.assign(year=[np.nan, 2014, 2016, 2014, 2014, 2014]))
+
+
+def test_leave_one_country_out_needs_three_countries() -> None:
+    clusters = _clusters(np.linspace(28, 31, 6), np.zeros(6) - 1, country=["rwa", "uga"] * 3)
+    with pytest.raises(RegressionError, match=r"2 different values \(rwa, uga\).*SpatialBlocks"):
+        LeaveOneCountryOut().assign(clusters)
+    with pytest.raises(RegressionError, match="no column 'country'"):
+        LeaveOneCountryOut().assign(clusters.drop(columns="country"))
+
+
+@pytest.mark.parametrize(
+    ("splits", "leaks"), [(SpatialBlocks(9), False), (GivenFolds("a"), False), (RandomFolds(), True)]
+)
+def test_random_folds_alone_say_that_they_leak(splits: Splits, leaks: bool) -> None:
+    assert splits.leaks is leaks
+    assert "leaks" not in splits.describe()
 
 
 @pytest.mark.parametrize("lat", [-55.0, 0.0, 30.0, 65.0])
@@ -120,7 +236,9 @@ def test_given_folds() -> None:
     np.testing.assert_array_equal(splits.assign(clusters), [1, 2, 1, 0, 2, 0])
     np.testing.assert_array_equal(splits.block_ids(clusters), splits.assign(clusters))
     assert [list(test) for _, test in splits.split(clusters)] == [[3, 5], [0, 2], [1, 4]]
-    assert splits.describe() == {"name": "GivenFolds", "column": "country", "buffer_km": 0.0}
+    assert splits.describe() == {"name": "GivenFolds", "column": "country", "buffer_km": 0.0, "tile_km": 0.0}
+    assert splits.fold_names(clusters) == ["ken", "rwa", "uga"]
+    assert SpatialBlocks(30, n_folds=3).fold_names(clusters) == ["1", "2", "3"]
     with pytest.raises(RegressionError, match="no column 'survey'"):
         GivenFolds("survey").assign(clusters)
     with pytest.raises(RegressionError, match="2 different values"):
@@ -138,6 +256,9 @@ def test_given_folds() -> None:
         (lambda: SpatialBlocks(10, buffer_km=-1), "buffer_km"),
         (lambda: RandomFolds(n_folds=1), "n_folds"),
         (lambda: GivenFolds("a", buffer_km=-2), "buffer_km"),
+        (lambda: SpatialBlocks(10, tile_km=float("inf")), "tile_km"),
+        (lambda: LeaveOneCountryOut(tile_km=-1), "tile_km"),
+        (lambda: LeaveOneSurveyOut(buffer_km=-1), "buffer_km"),
     ],
 )
 def test_bad_parameters(make, word: str) -> None:

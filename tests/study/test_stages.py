@@ -29,7 +29,7 @@ def clusters(study_folder: Path) -> gpd.GeoDataFrame:
 def _fitted(folder: Path, clusters: gpd.GeoDataFrame, **window: float) -> tuple[CellModel, regression.WelfareModel]:
     scenes = open_scenes([[str(folder / "scene.tif")]])
     array = extract_features(scenes, clusters, SPEC, features.build("band_mean"), **window)
-    splits = regression.SpatialBlocks(block_km=4)
+    splits = regression.SpatialBlocks(block_km=4, tile_km=regression.footprint_km(array.attrs))
     options = {"outcome": "wealth", "splits": splits, "folder": folder / "model", "random_folds": False}
     _, model = regression.evaluate(regression.WelfareRidge(), array, clusters, **options)
     return CellModel(scenes, model), model

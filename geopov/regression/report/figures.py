@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from geopov.regression._inputs import Floats
 
-_INK, _GRID = "#22303c", "#d9dfe4"
+INK, GRID = "#22303c", "#d9dfe4"
 MODEL_COLOUR, BASELINE_COLOUR = "#1b5e85", "#a8641f"
 _DPI = 160
 
@@ -33,7 +33,7 @@ def scatter(observed: Floats, predicted: Floats, *, limits: tuple[float, float],
     """Predicted against observed on equal axes, with the line of equality and the least-squares line."""
     figure = Figure(figsize=(4.6, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(limits, limits, color=_INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     size = float(np.clip(9000 / len(observed), 3, 22))
     axes.scatter(observed, predicted, s=size, color=colour, alpha=0.5, linewidths=0, zorder=2)
     slope, intercept = np.polyfit(observed, predicted, 1)
@@ -44,8 +44,8 @@ def scatter(observed: Floats, predicted: Floats, *, limits: tuple[float, float],
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(f"observed: {label}")
     axes.set_ylabel("predicted, cluster held out")
-    _plain(axes)
-    return _png(figure)
+    plain(axes)
+    return to_png(figure)
 
 
 def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
@@ -53,7 +53,7 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     residuals = (predictions["observed"] - predictions["mean"]).to_numpy(dtype=np.float64)
     lon, lat = predictions.geometry.x.to_numpy(), predictions.geometry.y.to_numpy()
     stretch = 1 / max(cos(radians(float(lat.mean()))), 0.05)
-    width = 6.2
+    width = 5.4
     shape = stretch * max(np.ptp(lat), 1e-6) / max(np.ptp(lon), 1e-6)
     figure = Figure(figsize=(width, float(np.clip(width * shape, 2.2, 7.5)) + 1.3), layout="constrained")
     axes = figure.add_subplot()
@@ -63,7 +63,7 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     size = float(np.clip(26000 / len(residuals), 8, 45))
     points = axes.scatter(
         lon[order], lat[order], c=residuals[order], s=size, cmap="BrBG", vmin=-reach, vmax=reach,
-        edgecolors=_INK, linewidths=0.25,
+        edgecolors=INK, linewidths=0.25,
     )  # fmt: skip
     bar = figure.colorbar(points, ax=axes, orientation="horizontal", extend="both", shrink=0.7, aspect=35, pad=0.02)
     bar.locator = MaxNLocator(5)
@@ -73,9 +73,9 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     axes.margins(0.06)
     axes.set(xlabel="longitude (°)", ylabel="latitude (°)")
     axes.set_aspect(stretch, adjustable="box")
-    _plain(axes)
+    plain(axes)
     _scale_bar(axes, km_per_degree=111.32 / stretch)
-    return _png(figure)
+    return to_png(figure, tight=True)
 
 
 def _scale_bar(axes: Axes, *, km_per_degree: float) -> None:
@@ -85,21 +85,23 @@ def _scale_bar(axes: Axes, *, km_per_degree: float) -> None:
     power = 10 ** floor(log10(wanted))
     length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     x0, y0 = left + 0.04 * (right - left), bottom + 0.05 * (top - bottom)
-    axes.plot([x0, x0 + length / km_per_degree], [y0, y0], color=_INK, linewidth=3, solid_capstyle="butt")
-    axes.text(x0, y0 + 0.015 * (top - bottom), f"{length:g} km", color=_INK, fontsize=9, va="bottom")
+    axes.plot([x0, x0 + length / km_per_degree], [y0, y0], color=INK, linewidth=3, solid_capstyle="butt")
+    axes.text(x0, y0 + 0.015 * (top - bottom), f"{length:g} km", color=INK, fontsize=9, va="bottom")
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def _plain(axes: Axes) -> None:
-    axes.grid(color=_GRID, linewidth=0.6)
+def plain(axes: Axes) -> None:
+    """A grid, and no frame or ticks."""
+    axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure, *, tight: bool = False) -> bytes:
+    """PNG; ``tight`` cuts the empty margins that axes of a fixed aspect leave."""
     stream = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches="tight" if tight else None)
     return stream.getvalue()
