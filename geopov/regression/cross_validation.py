@@ -88,8 +88,8 @@ class CrossValidation:
         else:
             says = {"better": "beats", "worse": "does worse than"}.get(str(row["verdict"]), "is not shown to beat")
             margin = f"difference {row['difference']:+.2f}, 95% interval {row['low']:+.2f} to {row['high']:+.2f}"
-        sentence = f"The model {says} {self.meta['baselines'][best]}: {figures} ({margin})."
-        sentence = sentence.replace("-", "−")
+        numbers = f"{figures} ({margin})".replace("-", "−")
+        sentence = f"The model {says} {self.meta['baselines'][best]}: {numbers}."
         return sentence if self.meta["nightlights"] else f"No nightlights baseline was available. {sentence}"
 
 

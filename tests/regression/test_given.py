@@ -56,6 +56,7 @@ def test_scores_are_those_of_the_predictions(country, published: gpd.GeoDataFram
     text = (tmp_path / "report.html").read_text()
     assert "were made elsewhere" in text
     assert "the map's model" not in text
+    assert "out of support" not in text
 
 
 def test_deshrinkage_comes_from_the_other_folds(published: gpd.GeoDataFrame, tmp_path: Path) -> None:

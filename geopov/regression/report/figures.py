@@ -63,7 +63,7 @@ def residual_map(predictions: gpd.GeoDataFrame, *, label: str) -> bytes:
     size = float(np.clip(26000 / len(residuals), 8, 45))
     points = axes.scatter(
         lon[order], lat[order], c=residuals[order], s=size, cmap="BrBG", vmin=-reach, vmax=reach,
-        edgecolors=INK, linewidths=0.25,
+        edgecolors=INK, linewidths=0.25 if len(residuals) < 3000 else 0.0,  # thousands of outlines are black
     )  # fmt: skip
     bar = figure.colorbar(points, ax=axes, orientation="horizontal", extend="both", shrink=0.7, aspect=35, pad=0.02)
     bar.locator = MaxNLocator(5)
