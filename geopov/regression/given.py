@@ -16,7 +16,7 @@ from geopov.regression._fitting import one_blas_thread
 from geopov.regression._inputs import Floats, Ints
 from geopov.regression.baselines import LABELS, Baseline, baselines_for
 from geopov.regression.cross_validation import CrossValidation, judge
-from geopov.regression.held_out import HeldOut, Pairs
+from geopov.regression.held_out import HeldOut, Pairs, fold_table
 from geopov.regression.sample import Sample
 from geopov.regression.scores_file import write_scores
 from geopov.regression.shrinkage import METHODS, Deshrinkage
@@ -168,14 +168,6 @@ def _held_out(
             filled[f"mean_{method}"][test] = calibration.apply(columns[predicted][test])
         for baseline in baselines:
             filled[baseline.name][test] = baseline.predict(sample, train, test, blocks)
-    folds = pd.DataFrame(
-        {
-            "fold": range(len(pairs)),
-            "name": splits.fold_names(sample.clusters),
-            "n_train": [len(train) for train, _ in pairs],
-            "n_test": [len(test) for _, test in pairs],
-            "n_buffer": [n - len(train) - len(test) for train, test in pairs],
-            "alpha": np.nan,
-        }
-    )
+    names = splits.fold_names(sample.clusters)
+    folds = fold_table(pairs, names, n_clusters=n).assign(alpha=np.nan)
     return HeldOut(table.assign(**filled), folds)

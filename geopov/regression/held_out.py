@@ -91,17 +91,17 @@ def hold_out(
             tables.append(table)
             if progress is not None:
                 progress(done, len(pairs))
-    folds = pd.DataFrame(
-        {
-            "fold": range(len(pairs)),
-            "name": list(names),
-            "n_train": [len(train) for train, _ in pairs],
-            "n_test": [len(test) for _, test in pairs],
-            "n_buffer": [len(sample.y) - len(train) - len(test) for train, test in pairs],
-            "alpha": fit.alpha[:, 0],
-        }
-    )
+    folds = fold_table(pairs, names, n_clusters=len(sample.y)).assign(alpha=fit.alpha[:, 0])
     return HeldOut(pd.concat(tables).sort_index(), folds)
+
+
+def fold_table(pairs: Pairs, names: Sequence[str], *, n_clusters: int) -> pd.DataFrame:
+    """``fold``, ``name``, ``n_train``, ``n_test`` and ``n_buffer`` of each fold."""
+    sizes = [(len(train), len(test)) for train, test in pairs]
+    table = pd.DataFrame(sizes, columns=["n_train", "n_test"]).assign(fold=range(len(pairs)), name=list(names))
+    return table.assign(n_buffer=n_clusters - table["n_train"] - table["n_test"])[
+        ["fold", "name", "n_train", "n_test", "n_buffer"]
+    ]
 
 
 def held_out_model(model: Any, sample: Sample, pairs: Pairs, blocks: Ints) -> NestedFit:

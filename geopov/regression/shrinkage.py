@@ -101,7 +101,8 @@ class Deshrinkage:
         slope, sigma = _slope(truth, values), float(np.std(truth - values))
         if method == "none":
             return cls(method, slope, sigma)
-        if not slope > 0:
+        # Squares of values below this are lost, and with them the spread.
+        if not slope > 0 or float(np.std(values)) < np.sqrt(np.finfo(np.float64).tiny):
             return cls(method, slope, sigma, note="held-out predictions do not rise with the truth: left as they are")
         if method == "linear":
             stretch = 1 / max(slope, MIN_SLOPE)

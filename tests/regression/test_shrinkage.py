@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import gaussian_kde, norm
@@ -113,6 +113,7 @@ def test_tweedie_keeps_the_order_between_urban_and_rural() -> None:
     st.sampled_from(METHODS),
 )
 @settings(max_examples=150, deadline=None)
+@example(np.array([2.03523959e-198, 0.0]), 0, "tweedie")
 def test_whatever_the_predictions_the_order_is_kept(predicted: np.ndarray, seed: int, method: str) -> None:
     observed = np.random.default_rng(seed).normal(size=len(predicted)) + 0.01 * predicted
     found = Deshrinkage.fit(observed, predicted, method=method)
