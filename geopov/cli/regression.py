@@ -187,8 +187,9 @@ def score(
 def _show(validation: CrossValidation, outcome: str) -> None:
     table = Table("predictor", "n", "R²", "95% interval", "r²", "RMSE", title=f"{outcome}, held-out places")
     for row in validation.scores[validation.scores["subset"] == "all"].to_dict("records"):
-        interval = f"{row['R2_low']:.2f} to {row['R2_high']:.2f}"
-        figures = (str(row["n"]), f"{row['R2']:.2f}", interval, f"{row['r2_pearson']:.2f}", f"{row['rmse']:.3g}")
+        # Zero added to a rounded value takes the sign off a negative zero.
+        R2, low, high, r2 = (f"{round(row[name], 2) + 0.0:.2f}" for name in ("R2", "R2_low", "R2_high", "r2_pearson"))
+        figures = (str(row["n"]), R2, f"{low} to {high}", r2, f"{row['rmse']:.3g}")
         table.add_row(row["predictor"], *("–" if "nan" in text else text for text in figures))
     console.print(table)
     console.print(Text(validation.verdict))
