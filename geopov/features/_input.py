@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,31 @@ def _position(band: Band, n_bands: int, band_names: Sequence[str] | None) -> int
     if band not in band_names:
         raise FeatureError(f"the tiles have no band {band!r}; their bands are {some(band_names, 20)}.")
     return list(band_names).index(band)
+
+
+class OfBands:
+    """An extractor that looks at some bands of its tiles, or at all of them.
+
+    Attributes
+    ----------
+    bands : tuple of str or int, or None
+        Names, or numbers counted from 1; None for all.
+    """
+
+    bands: tuple[Band, ...] | None
+    _band_names: tuple[str, ...] | None = None
+
+    def for_bands(self, band_names: Sequence[str]) -> Self:
+        """The same extractor for tiles whose bands have these names."""
+        bound = copy.copy(self)
+        bound._band_names = tuple(band_names)
+        bound._positions(len(bound._band_names))
+        return bound
+
+    def _positions(self, n_bands: int) -> list[int]:
+        """Positions (from 0) of the bands in tiles of ``n_bands`` bands; an error where they do not fit."""
+        bands = range(1, n_bands + 1) if self.bands is None else self.bands
+        return band_positions(list(bands), n_bands=n_bands, band_names=self._band_names)
 
 
 def check_batch(data: Array, valid: Array, *, context_px: int) -> int:

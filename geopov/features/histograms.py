@@ -6,7 +6,6 @@ networks were not far ahead of it.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,7 +18,7 @@ from geopov import __version__
 from geopov.errors import FeatureError
 from geopov.features._input import (
     Array,
-    band_positions,
+    OfBands,
     centre,
     check_bands,
     check_batch,
@@ -31,7 +30,7 @@ from geopov.features._input import (
 __all__ = ["BandHistograms"]
 
 
-class BandHistograms:
+class BandHistograms(OfBands):
     """Share of a tile's valid pixels between given edges, band by band.
 
     The lowest and the highest bin are open, so that e edges make e + 1 bins and the shares of a band add up to 1. A
@@ -64,7 +63,6 @@ class BandHistograms:
         self.edges = _check_edges(edges)
         self.bands = None if bands is None else check_bands(bands, "bands")
         self.min_valid, self.context_px = min_valid, context_px
-        self._band_names: tuple[str, ...] | None = None
 
     @property
     def feature_names(self) -> list[str]:
@@ -80,13 +78,6 @@ class BandHistograms:
             for label, edges in zip(labels, self._edges_of(len(labels)), strict=True)
             for number in range(len(edges) + 1)
         ]
-
-    def for_bands(self, band_names: Sequence[str]) -> BandHistograms:
-        """The same extractor for tiles whose bands have these names."""
-        bound = copy.copy(self)
-        bound._band_names = tuple(band_names)
-        bound._edges_of(len(bound._positions(len(bound._band_names))))
-        return bound
 
     def spec(self) -> dict[str, Any]:
         """What :func:`geopov.features.build` needs to make it again."""
@@ -131,8 +122,9 @@ class BandHistograms:
         return rows
 
     def _positions(self, n_bands: int) -> list[int]:
-        wanted = range(1, n_bands + 1) if self.bands is None else self.bands
-        return band_positions(list(wanted), n_bands=n_bands, band_names=self._band_names)
+        positions = super()._positions(n_bands)
+        self._edges_of(len(positions))
+        return positions
 
     def _label(self, band: str | int) -> str:
         if isinstance(band, str):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from geopov.errors import FeatureError
 from geopov.features._input import Array, Band, band_positions, check_bands, check_share
+from geopov.features._stretch import Stretch, as_numbers, check_stretch, limits_of, to_unit
 
-__all__ = ["Preprocessing", "Stretch"]
+__all__ = ["Preprocessing"]
 
-Stretch = Literal["linear", "log"]
 Limit = float | tuple[float, float, float]
 
 
@@ -59,14 +58,9 @@ class Preprocessing:
                 "Repeat one if there is only one: bands=[1, 1, 1]."
             )
         object.__setattr__(self, "bands", bands)
-        if self.stretch not in get_args(Stretch):
-            raise FeatureError(f"stretch is {self.stretch!r}; expected 'linear' or 'log'.")
         for name in ("lo", "hi"):
             object.__setattr__(self, name, _as_limit(getattr(self, name), name))
-        if (self.lo is None) != (self.hi is None):
-            raise FeatureError("one of lo and hi is given without the other; give both, in the unit of the bands.")
-        if self.lo is not None and self.hi is not None:
-            _check_limits(self.lo, self.hi, self.stretch)
+        check_stretch(self.stretch, _listed(self.lo), _listed(self.hi))
         size = self.input_px
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise FeatureError(f"input_px is {size!r}; expected a whole number of pixels above zero, or nothing.")
@@ -89,16 +83,7 @@ class Preprocessing:
         FeatureError
             If they were not given and the dtype does not imply them.
         """
-        if self.lo is None or self.hi is None:
-            if dtype != np.uint8 or self.stretch == "log":
-                raise FeatureError(
-                    f"the tiles are {dtype} and the extractor has no limits for its {self.stretch} stretch. Give lo "
-                    "and hi in the unit of the bands, such as lo=0, hi=3000 for reflectance x 10,000; they are never "
-                    "fitted on the data."
-                )
-            return np.full(3, 0, np.float32), np.full(3, 255, np.float32)
-        lo, hi = np.asarray(self.lo, np.float32), np.asarray(self.hi, np.float32)
-        return np.broadcast_to(lo, 3), np.broadcast_to(hi, 3)
+        return limits_of(self.stretch, _listed(self.lo), _listed(self.hi), dtype=dtype, n_bands=3)
 
     def planes(
         self,
@@ -138,32 +123,21 @@ class Preprocessing:
                 planes[:, plane] = planes[:, done[key]]
                 continue
             done[key] = plane
-            unit = self._unit(data[:, position], lo[plane], hi[plane])
+            unit = to_unit(data[:, position], lo[plane], hi[plane], stretch=self.stretch)
             planes[:, plane] = (unit - np.float32(mean[plane])) / np.float32(std[plane])
         planes[np.broadcast_to(~valid[:, None], planes.shape)] = 0
         return planes
 
-    def _unit(self, values: Array, lo: np.float32, hi: np.float32) -> npt.NDArray[np.float32]:
-        clipped = np.clip(values.astype(np.float32), lo, hi)
-        if self.stretch == "log":
-            clipped, lo, hi = np.log(clipped), np.log(lo), np.log(hi)
-        return np.asarray((clipped - lo) / (hi - lo), dtype=np.float32)
-
 
 def _as_limit(value: Any, name: str) -> Limit | None:
-    if value is None:
+    expected = "a finite number, or three, one a plane"
+    numbers = as_numbers(value, name, expected)
+    if numbers is None:
         return None
-    values = tuple(value) if isinstance(value, list | tuple) else (value,)
-    good = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    if not good or len(values) not in (1, 3):
-        raise FeatureError(f"{name} is {value!r}; expected a finite number, or three, one a plane.")
-    numbers = tuple(float(v) for v in values)
+    if len(numbers) not in (1, 3):
+        raise FeatureError(f"{name} is {value!r}; expected {expected}.")
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
 
 
-def _check_limits(lo: Limit, hi: Limit, stretch: Stretch) -> None:
-    pairs = zip(np.broadcast_to(lo, 3), np.broadcast_to(hi, 3), strict=True)
-    if any(low >= high for low, high in pairs):
-        raise FeatureError(f"lo is {lo} and hi is {hi}; expected lo below hi.")
-    if stretch == "log" and np.min(lo) <= 0:
-        raise FeatureError(f"lo is {lo}; a log stretch needs it above zero: the smallest value worth telling apart.")
+def _listed(limit: Limit | None) -> tuple[float, ...] | None:
+    return limit if limit is None or isinstance(limit, tuple) else (limit,)

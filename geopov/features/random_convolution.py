@@ -12,10 +12,9 @@ Imports torch; reached only through :func:`geopov.features.build`.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from geopov import __version__
 from geopov.errors import FeatureError
 from geopov.features._input import (
     Array,
-    band_positions,
+    OfBands,
     centre,
     check_bands,
     check_batch,
@@ -34,7 +33,7 @@ from geopov.features._input import (
     check_share,
     enough_valid,
 )
-from geopov.features.preprocess import Stretch
+from geopov.features._stretch import Stretch, as_numbers, check_stretch, limits_of, to_unit
 
 __all__ = ["RandomConvolution"]
 
@@ -44,7 +43,7 @@ _RESPONSES = 2**19
 _FEWEST = 16
 
 
-class RandomConvolution:
+class RandomConvolution(OfBands):
     """Mean over the tile of max(0, r - bias) and max(0, -r - bias), r being the response to a random Gaussian filter.
 
     The average is over positions whose patch holds valid pixels only. Without context the patch must lie in the tile;
@@ -96,22 +95,15 @@ class RandomConvolution:
         self.n_features, self.patch_px, self.seed = n_features, patch_px, seed
         self.bias = _check_number(bias, "bias")
         self.bands = None if bands is None else check_bands(bands, "bands")
-        self.stretch, self.lo, self.hi = stretch, _as_limits(lo, "lo"), _as_limits(hi, "hi")
+        one_a_band = "a finite number, or one a band"
+        self.stretch, self.lo, self.hi = stretch, as_numbers(lo, "lo", one_a_band), as_numbers(hi, "hi", one_a_band)
         self.min_valid, self.context_px = min_valid, context_px
-        self._check_stretch()
-        self._band_names: tuple[str, ...] | None = None
+        check_stretch(self.stretch, self.lo, self.hi)
 
     @property
     def feature_names(self) -> list[str]:
         """``c0000_pos`` and so on for one sign of the responses, then ``c0000_neg`` and so on for the other."""
         return [f"c{number:04d}_{sign}" for sign in ("pos", "neg") for number in range(self.n_features // 2)]
-
-    def for_bands(self, band_names: Sequence[str]) -> RandomConvolution:
-        """The same extractor for tiles whose bands have these names."""
-        bound = copy.copy(self)
-        bound._band_names = tuple(band_names)
-        bound._positions(len(bound._band_names))
-        return bound
 
     def spec(self) -> dict[str, Any]:
         """What :func:`geopov.features.build` needs to make it again."""
@@ -192,28 +184,12 @@ class RandomConvolution:
 
     def _planes(self, data: Array, valid: Array) -> npt.NDArray[np.float32]:
         """Bands (band, y, x) on the scale 0 to 1; 0 at invalid pixels, which no average looks at."""
-        lo, hi = (limit[:, None, None] for limit in self._limits(data.dtype, len(data)))
-        values = np.clip(data.astype(np.float32), lo, hi)
-        if self.stretch == "log":
-            values, lo, hi = np.log(values), np.log(lo), np.log(hi)
-        return np.asarray(np.where(valid, (values - lo) / (hi - lo), 0), dtype=np.float32)
-
-    def _limits(self, dtype: np.dtype[Any], n_bands: int) -> tuple[Array, Array]:
-        """``lo`` and ``hi``, each (band,)."""
-        if self.lo is None or self.hi is None:
-            if dtype != np.uint8 or self.stretch == "log":
-                raise FeatureError(
-                    f"the tiles are {dtype} and the extractor has no limits for its {self.stretch} stretch. Give lo "
-                    "and hi in the unit of the bands, such as lo=0, hi=3000 for reflectance x 10,000; they are never "
-                    "fitted on the data."
-                )
-            return np.zeros(n_bands, np.float32), np.full(n_bands, 255, np.float32)
-        lo, hi = np.asarray(self.lo, np.float32), np.asarray(self.hi, np.float32)
-        return np.broadcast_to(lo, n_bands), np.broadcast_to(hi, n_bands)
+        limits = limits_of(self.stretch, self.lo, self.hi, dtype=data.dtype, n_bands=len(data))
+        lo, hi = (limit[:, None, None] for limit in limits)
+        return np.asarray(np.where(valid, to_unit(data, lo, hi, stretch=self.stretch), 0), dtype=np.float32)
 
     def _positions(self, n_bands: int) -> list[int]:
-        wanted = range(1, n_bands + 1) if self.bands is None else self.bands
-        positions = band_positions(list(wanted), n_bands=n_bands, band_names=self._band_names)
+        positions = super()._positions(n_bands)
         for name, limits in (("lo", self.lo), ("hi", self.hi)):
             if limits is not None and len(limits) not in (1, len(positions)):
                 raise FeatureError(
@@ -221,36 +197,11 @@ class RandomConvolution:
                 )
         return positions
 
-    def _check_stretch(self) -> None:
-        if self.stretch not in get_args(Stretch):
-            raise FeatureError(f"stretch is {self.stretch!r}; expected 'linear' or 'log'.")
-        if (self.lo is None) != (self.hi is None):
-            raise FeatureError("one of lo and hi is given without the other; give both, in the unit of the bands.")
-        if self.lo is None or self.hi is None:
-            return
-        if len(self.lo) != len(self.hi) and 1 not in (len(self.lo), len(self.hi)):
-            raise FeatureError(f"lo has {len(self.lo)} values and hi {len(self.hi)}; give one, or one a band.")
-        if np.any(np.asarray(self.lo) >= np.asarray(self.hi)):
-            raise FeatureError(f"lo is {list(self.lo)} and hi is {list(self.hi)}; expected lo below hi.")
-        if self.stretch == "log" and min(self.lo) <= 0:
-            raise FeatureError(
-                f"lo is {list(self.lo)}; a log stretch needs it above zero: the smallest value worth telling apart."
-            )
-
 
 def _whole_patches(valid: npt.NDArray[np.bool_], patch_px: int) -> npt.NDArray[np.bool_]:
     """Which patches (tile, y - patch_px + 1, x - patch_px + 1) hold valid pixels (tile, y, x) only."""
     patches = np.lib.stride_tricks.sliding_window_view(valid, (patch_px, patch_px), axis=(1, 2))
     return np.asarray(patches.all(axis=(-2, -1)), dtype=np.bool_)
-
-
-def _as_limits(value: Any, name: str) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    values = value if isinstance(value, list | tuple) else [value]
-    if not values:
-        raise FeatureError(f"{name} is {value!r}; expected a finite number, or one a band.")
-    return tuple(_check_number(number, name) for number in values)
 
 
 def _check_number(value: Any, name: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from geopov import __version__
 from geopov.errors import FeatureError
 from geopov.features._input import (
     Array,
-    band_positions,
+    OfBands,
     centre,
     check_bands,
     check_batch,
@@ -30,7 +29,7 @@ DEFAULT_STATISTICS = ("mean", "std", "p10", "p50", "p90", "max")
 _PERCENTILE = re.compile(r"p(100|[1-9]?[0-9])")
 
 
-class BandStatistics:
+class BandStatistics(OfBands):
     """Mean, spread and percentiles of each band in square windows around the middle of a tile.
 
     Parameters
@@ -75,7 +74,6 @@ class BandStatistics:
         check_context(context_px)
         self.min_valid = min_valid
         self.context_px = context_px
-        self._band_names: tuple[str, ...] | None = None
 
     @property
     def feature_names(self) -> list[str]:
@@ -87,13 +85,6 @@ class BandStatistics:
             for window in windows
             for statistic in self.statistics
         ]
-
-    def for_bands(self, band_names: Sequence[str]) -> BandStatistics:
-        """The same extractor for tiles whose bands have these names."""
-        bound = copy.copy(self)
-        bound._band_names = tuple(band_names)
-        bound._positions(len(bound._band_names))
-        return bound
 
     def spec(self) -> dict[str, Any]:
         """What :func:`geopov.features.build` needs to make it again."""
@@ -155,10 +146,6 @@ class BandStatistics:
             moments[name] if name in moments else _percentile(ordered, count, _share(name)) for name in self.statistics
         ]
         return np.stack([np.where(count > 0, column, np.nan) for column in found], axis=-1)
-
-    def _positions(self, n_bands: int) -> list[int]:
-        bands = self.bands if self.bands is not None else tuple(range(1, n_bands + 1))
-        return band_positions(bands, n_bands=n_bands, band_names=self._band_names)
 
     def _band_labels(self) -> list[str]:
         names = self._band_names

@@ -17,9 +17,10 @@ from geopov.regression._fitting import one_blas_thread
 from geopov.regression._inputs import Ints
 from geopov.regression.baselines import baselines_for
 from geopov.regression.curves import poorest_curve
-from geopov.regression.held_out import HeldOut, Progress, hold_out
+from geopov.regression.held_out import HeldOut, hold_out
 from geopov.regression.intervals import Coverage, coverage_by_subset, cross_conformal
 from geopov.regression.leakage import check_leakage
+from geopov.regression.nested import Progress
 from geopov.regression.sample import Sample, join
 from geopov.regression.scores import compare, score
 from geopov.regression.shrinkage import METHODS, bias_by_decile, shrinkage_table

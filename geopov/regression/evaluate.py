@@ -15,9 +15,10 @@ from sklearn.base import clone
 from geopov.errors import RegressionError
 from geopov.regression._fitting import fit_in_blocks, one_blas_thread
 from geopov.regression.cross_validation import CrossValidation, validate_sample
-from geopov.regression.held_out import Progress, held_out_model
+from geopov.regression.held_out import held_out_model
 from geopov.regression.intervals import Intervals
 from geopov.regression.model import WelfareModel
+from geopov.regression.nested import Progress
 from geopov.regression.permutation import permutation_test, repeat_splits
 from geopov.regression.ridge import WelfareRidge
 from geopov.regression.sample import Sample, join, parse_attribute
@@ -164,11 +165,12 @@ def _permute(
 
 
 def _repeat(
-    sample: Sample, splits: Splits, n_repeats: int, shared: dict[str, Any], *, progress: Progress | None
+    sample: Sample, splits: Any, n_repeats: int, shared: dict[str, Any], *, progress: Progress | None
 ) -> dict[str, Any] | None:
     if n_repeats == 0:
         return None
-    options = {name: value for name, value in shared.items() if name != "groups"}
+    # Seeds after the splits' own, so that the division that was scored is not counted as another.
+    options = {name: value for name, value in shared.items() if name != "groups"} | {"seed": splits.seed + 1}
     table = repeat_splits(
         sample.X, sample.y, sample.clusters, splits, n_repeats=n_repeats, progress=progress, **options
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,11 @@ from sklearn.base import clone
 from geopov.regression._fitting import fit_in_blocks
 from geopov.regression._inputs import Ints, inner_splits
 from geopov.regression.baselines import Baseline
-from geopov.regression.nested import NestedFit
+from geopov.regression.nested import NestedFit, Progress
 from geopov.regression.sample import Sample
 from geopov.regression.shrinkage import METHODS, Deshrinkage
 from geopov.regression.support import Support
 
-Progress = Callable[[int, int], None]
 Pairs = Sequence[tuple[Ints, Ints]]
 
 

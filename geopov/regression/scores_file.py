@@ -42,23 +42,23 @@ def _summary(validation: CrossValidation) -> dict[str, Any]:
         "verdict": validation.verdict,
         "n": len(table),
         "n_survey": len(table) + int((validation.dropped["source"] == "clusters").sum()),
-        "dropped": _records(validation.dropped),
-        "folds": _records(validation.folds),
-        "scores": _records(validation.scores),
-        "differences": _records(validation.differences),
-        "curve": _records(validation.curve),
-        "shrinkage": _records(validation.shrinkage),
-        "bias_by_decile": {method: _records(bias) for method, bias in validation.bias.items()},
-        "coverage": _records(pd.DataFrame([vars(validation.coverage)]))[0],
-        "coverage_by": _records(validation.coverage_by),
+        "dropped": records(validation.dropped),
+        "folds": records(validation.folds),
+        "scores": records(validation.scores),
+        "differences": records(validation.differences),
+        "curve": records(validation.curve),
+        "shrinkage": records(validation.shrinkage),
+        "bias_by_decile": {method: records(bias) for method, bias in validation.bias.items()},
+        "coverage": records(pd.DataFrame([vars(validation.coverage)]))[0],
+        "coverage_by": records(validation.coverage_by),
         "half_width_median": float(np.median(half_widths)),
         "half_width_range": np.quantile(half_widths, [0.1, 0.9]).tolist(),
         "out_of_support": int((~table["in_support"]).sum()),
-        "block_advice": _records(pd.DataFrame([vars(validation.block_advice)]))[0],
+        "block_advice": records(pd.DataFrame([vars(validation.block_advice)]))[0],
     }
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries; NaN, which JSON does not know, becomes null."""
-    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
-    return records
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return rows

@@ -31,7 +31,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from geopov.errors import RegressionError
 from geopov.regression._inputs import Floats
-from geopov.regression.scores import score
+from geopov.regression.scores import paired, score
 
 METHODS = ("none", "linear", "tweedie")
 """Ways to take the shrinkage off; ``none`` leaves predictions as they are."""
@@ -97,7 +97,7 @@ class Deshrinkage:
         """
         if method not in METHODS:
             raise RegressionError(f"the de-shrinkage method is {method!r}; expected one of {', '.join(METHODS)}.")
-        truth, values = _pair(observed, predicted)
+        truth, values = paired(observed, predicted)
         slope, sigma = _slope(truth, values), float(np.std(truth - values))
         if method == "none":
             return cls(method, slope, sigma)
@@ -186,7 +186,7 @@ def bias_by_decile(observed: ArrayLike, predicted: ArrayLike) -> pd.DataFrame:
         ``decile`` 1 to 10, ``n``, the means ``observed`` and ``predicted``, and ``bias`` (above zero: predicted too
         rich). With fewer than ten clusters as many rows.
     """
-    truth, values = _pair(observed, predicted)
+    truth, values = paired(observed, predicted)
     rows = []
     for decile, members in enumerate(np.array_split(np.argsort(truth, kind="stable"), 10), start=1):
         if len(members):
@@ -222,7 +222,7 @@ def shrinkage_table(observed: ArrayLike, by_method: Mapping[str, ArrayLike]) -> 
     names = ("slope", "sd_ratio", "rmse", "R2", "recall_poorest_fifth", "recall_poorest_tenth")
     rows: list[dict[str, object]] = []
     for method, predicted in by_method.items():
-        truth, values = _pair(observed, predicted)
+        truth, values = paired(observed, predicted)
         found, bias = score(truth, values), bias_by_decile(truth, values)["bias"]
         line = np.quantile(truth, 0.2)
         rows.append(
@@ -236,16 +236,3 @@ def shrinkage_table(observed: ArrayLike, by_method: Mapping[str, ArrayLike]) -> 
         )
     table = pd.DataFrame(rows)
     return table.assign(rmse_cost=table["rmse"] - float(table.loc[table["method"] == "none", "rmse"].iloc[0]))
-
-
-def _pair(observed: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
-    truth, values = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    if truth.ndim != 1 or truth.shape != values.shape or len(truth) == 0:
-        raise RegressionError(
-            f"observed has shape {truth.shape} and predicted {values.shape}; expected one number each for the same "
-            "clusters."
-        )
-    missing = ~(np.isfinite(truth) & np.isfinite(values))
-    if missing.any():
-        raise RegressionError(f"{int(missing.sum())} of {len(truth)} clusters have no observed or predicted value.")
-    return truth, values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -74,6 +75,8 @@ def test_everything_that_can_be_asked_for(inputs: Path, tmp_path: Path) -> None:
     assert len(summary["permutation"]["null_r2"]) == 8
     assert summary["permutation"]["p_value"] == pytest.approx(1 / 9)
     assert len(summary["repeats"]["R2"]) == 2
+    # The correlation of the division that was scored would show among the others.
+    assert not np.isclose(summary["repeats"]["r2_pearson"], summary["permutation"]["observed_r2"], atol=1e-9).any()
     assert summary["years"] == {"survey": [2014, 2018], "imagery": [2016, 2019], "gap": 2}
     assert "random-convolution" in WelfareModel.load(tmp_path / "model.npz").provenance["inputs"]
 

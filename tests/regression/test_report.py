@@ -20,6 +20,7 @@ from matplotlib.image import imread
 from geopov._validation import sha256_of
 from geopov.errors import RegressionError
 from geopov.regression import GivenFolds, SpatialBlocks, WelfareRidge, evaluate, render_report
+from geopov.regression.report.format import COLUMNS
 from geopov.regression.scores import SCORES
 
 CHROMIUM = next(
@@ -200,8 +201,9 @@ def test_the_tables_show_the_scores(html: str, summary: dict) -> None:
     line = re.search(r'<tr class="model"><th scope="row">model</th>(.*?)</tr>', html, re.DOTALL)
     assert line is not None
     cells = re.findall(r"<td>(\S+?)<br><small>(\S+) to (\S+)</small></td>", line.group(1).replace("−", "-"))
-    found = sorted(tuple(map(float, cell)) for cell in cells)
-    expected = sorted((row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in SCORES)
+    found = [tuple(map(float, cell)) for cell in cells]
+    assert set(COLUMNS) == set(SCORES)
+    expected = [(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in COLUMNS]
     np.testing.assert_allclose(found, expected, atol=0.0051)
 
 

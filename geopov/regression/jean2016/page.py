@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from geopov._validation import atomic_path
-from geopov.regression.report.format import FILTERS, number
+from geopov.regression.report.format import number
+from geopov.regression.report.html import data_uri, environment
+from geopov.regression.scores_file import records
 
 if TYPE_CHECKING:
     from geopov.regression.jean2016 import JeanFigures
@@ -31,27 +31,26 @@ class Picture(NamedTuple):
 
 def render(figures: JeanFigures, path: Path, *, title: str | None, not_reproduced: str) -> None:
     """Write the page and, beside it, the tables; see :func:`geopov.regression.jean2016.render_jean2016`."""
-    environment = Environment(
-        loader=PackageLoader("geopov.regression.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= FILTERS
     title = title or f"The figures of Jean et al. (2016) for {figures.meta['outcome'].replace('_', ' ')}"
     heads, curves = _curve_table(figures)
-    html = environment.get_template("jean2016.html.j2").render(
-        title=title,
-        meta=figures.meta,
-        defects=figures.defects,
-        not_reproduced=not_reproduced,
-        procedures=PROCEDURES,
-        answers=_answers(figures),
-        scores=_scores_by_country(figures),
-        curve_heads=heads,
-        curves=curves,
-        randomised=_records(figures.randomised),
-        dropped=_records(figures.dropped),
-        provenance={"geopov": version("geopov"), "inputs": figures.meta.get("inputs", {})},
-        **_pictures(figures),
+    html = (
+        environment()
+        .get_template("jean2016.html.j2")
+        .render(
+            title=title,
+            meta=figures.meta,
+            defects=figures.defects,
+            not_reproduced=not_reproduced,
+            procedures=PROCEDURES,
+            answers=_answers(figures),
+            scores=_scores_by_country(figures),
+            curve_heads=heads,
+            curves=curves,
+            randomised=records(figures.randomised),
+            dropped=records(figures.dropped),
+            provenance={"geopov": version("geopov"), "inputs": figures.meta.get("inputs", {})},
+            **_pictures(figures),
+        )
     )
     content = {
         "title": title,
@@ -60,7 +59,7 @@ def render(figures: JeanFigures, path: Path, *, title: str | None, not_reproduce
         "procedures": {name: PROCEDURES[name] for name in figures.meta["procedures"]},
         "defects": list(figures.defects),
         "not_reproduced": not_reproduced,
-        **{name: _records(table) for name, table in figures.tables().items()},
+        **{name: records(table) for name, table in figures.tables().items()},
     }
     with atomic_path(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -90,7 +89,7 @@ def _answers(figures: JeanFigures) -> list[dict[str, str]]:
 
 def _scores_by_country(figures: JeanFigures) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row in _records(figures.scores):
+    for row in records(figures.scores):
         found.setdefault(row["country"], {"country": row["country"], "n": row["n"]})[row["procedure"]] = row
     return list(found.values())
 
@@ -114,9 +113,8 @@ def _pictures(figures: JeanFigures) -> dict[str, Any]:
     procedures: list[str] = figures.meta["procedures"]
 
     def picture(png: bytes, procedure: str, what: str, caption: str) -> Picture:
-        uri = "data:image/png;base64," + base64.b64encode(png).decode()
         title = PROCEDURES[procedure]
-        return Picture(uri, f"{what}, {title}", title[:1].upper() + title[1:], caption)
+        return Picture(data_uri(png), f"{what}, {title}", title[:1].upper() + title[1:], caption)
 
     def of(table: pd.DataFrame, procedure: str) -> pd.DataFrame:
         return table[table["procedure"] == procedure]
@@ -156,9 +154,3 @@ def _pictures(figures: JeanFigures) -> dict[str, Any]:
             caption = f"Mean away from the diagonal, single countries: {abroad['r2'].mean():.2f}."
             found["pictures5"].append(picture(png, procedure, "r² by country trained and tested on", caption))
     return found
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON and the template, None where a number is not known."""
-    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")  # type: ignore[assignment]
-    return rows

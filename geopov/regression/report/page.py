@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, Self
 
 import geopandas as gpd
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from geopov._validation import atomic_path, check_columns, some
 from geopov.errors import RegressionError
 from geopov.regression.report import export, wording
-from geopov.regression.report.format import COLUMNS, FILTERS, number
+from geopov.regression.report.format import COLUMNS, number
+from geopov.regression.report.html import data_uri, environment
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _REQUIRED = (
@@ -146,24 +145,24 @@ class Run:
             png = figures.scatter(observed, predicted, limits=limits, label=self.label, colour=colour)
             slope = number(self.row(who)["slope"])
             alt = f"Scatter of predicted against observed {self.label}, {self.name_of(who)}: slope {slope}."
-            found[name] = Picture(_data_uri(png), alt)
+            found[name] = Picture(data_uri(png), alt)
         residuals = figures.residual_map(table, label=self.label)
-        found["residuals"] = Picture(_data_uri(residuals), f"Map of observed minus predicted {self.label} by cluster.")
+        found["residuals"] = Picture(data_uri(residuals), f"Map of observed minus predicted {self.label} by cluster.")
         model, *rivals = (row for row in self.rows() if row["R2"] is not None)
         rivals.sort(key=lambda row: -row["R2"])
         scores = curve_figures.score_dots(
             [(self.name_of(row["predictor"]), row) for row in (model, *rivals)], score="R2"
         )
-        found["scores"] = Picture(_data_uri(scores), "R² of the model and of each baseline with 95% intervals.")
+        found["scores"] = Picture(data_uri(scores), "R² of the model and of each baseline with 95% intervals.")
         if summary["curve"]:
             found["curve"] = self._curve()
         if summary["bias_by_decile"]:
             png = curve_figures.bias_by_decile(summary["bias_by_decile"], label=self.label)
             alt = "Mean error by tenth of the clusters, from the lowest to the highest, for each way of de-shrinking."
-            found["bias"] = Picture(_data_uri(png), alt)
+            found["bias"] = Picture(data_uri(png), alt)
         if summary["permutation"]:
             png = curve_figures.null_histogram(summary["permutation"])
-            found["permutation"] = Picture(_data_uri(png), wording.about_permutation(summary))
+            found["permutation"] = Picture(data_uri(png), wording.about_permutation(summary))
         return found
 
     def _curve(self) -> Picture:
@@ -174,7 +173,7 @@ class Run:
         alt = "r² among the clusters with the lowest outcome, by share, of " + " and of ".join(
             name for name, _ in curves
         )
-        return Picture(_data_uri(curve_figures.poorest_curves(curves)), alt + ", with 95% intervals.")
+        return Picture(data_uri(curve_figures.poorest_curves(curves)), alt + ", with 95% intervals.")
 
 
 def render_report(
@@ -210,26 +209,14 @@ def render_report(
     if path.suffix in (".json", ".parquet"):
         raise RegressionError(f"the report is to be {path}, which its tables are written to; name an .html file.")
     runs = [Run.read(folder) for folder in folders]
-    pictures = [(_data_uri(_read_png(Path(picture))), caption) for picture, caption in maps]
+    pictures = [(data_uri(_read_png(Path(picture))), caption) for picture, caption in maps]
     title = title or f"{_capital(runs[0].summary['label'])} from satellite images"
-    html = _environment().get_template("report.html.j2").render(title=title, runs=runs, maps=pictures, say=wording)
+    html = environment().get_template("report.html.j2").render(title=title, runs=runs, maps=pictures, say=wording)
     export.write_json(runs, path.with_suffix(".json"), title=title, captions=[caption for _, caption in maps])
     export.write_scores(runs, path.with_suffix(".parquet"))
     # Last, so that a report with a page is a whole one.
     with atomic_path(path) as partial:
         partial.write_text(html, encoding="utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("geopov.regression.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment
 
 
 def _capital(text: str) -> str:
@@ -243,7 +230,3 @@ def _read_png(path: Path) -> bytes:
     if not content.startswith(_PNG_SIGNATURE):
         raise RegressionError(f"{path} is not a PNG picture; expected one from `geopov maps render`.")
     return content
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
