@@ -47,6 +47,8 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/ridge.py
 	$(BIN)/python bench/real.py
 	$(BIN)/python bench/published.py
+	$(BIN)/python bench/survey.py
+	$(BIN)/python bench/displacement.py
 
 clean:
 	rm -rf $(VENV) work

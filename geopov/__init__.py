@@ -9,6 +9,7 @@ The stages are modules of their own, loaded when first used::
     geopov.regression   features + outcome -> model, scores, intervals, report
     geopov.maps         predictions -> COG, style, picture
     geopov.study        all of them in one run
+    geopov.testing      survey files made up in the documented layouts, to try it all without microdata
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geopov import catalog, features, maps, regression, study, survey, tiles
+    from geopov import catalog, features, maps, regression, study, survey, testing, tiles
     from geopov.catalog import open_catalog
     from geopov.tiles import TileSpec
 
@@ -36,6 +37,7 @@ __all__ = [
     "regression",
     "study",
     "survey",
+    "testing",
     "tiles",
 ]
 

@@ -13,7 +13,7 @@ import pytest
 
 import geopov
 
-PUBLIC = ["catalog", "features", "maps", "raster", "regression", "study", "survey", "tiles"]
+PUBLIC = ["catalog", "features", "maps", "raster", "regression", "study", "survey", "testing", "tiles"]
 
 
 def _imported_by(statement: str) -> set[str]:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 from pyproj.exceptions import CRSError
 
 from geopov._validation import ID_COLUMN, atomic_path, check_columns, check_points, check_unique
 from geopov.errors import SurveyError
 from geopov.grid import as_crs
-from geopov.survey.tables import as_ids, as_number, as_urban, filter_rows, read_table
+from geopov.survey.data_dictionary import dictionary, flat_values
+from geopov.survey.files.tables import as_ids, as_number, as_urban, filter_rows, read_table
 
 CONTRACT_COLUMNS = ("country", "year", "urban", "weight", "displacement_km")
+_Table = TypeVar("_Table", bound=pd.DataFrame)
+_FID, _GEOMETRY = "fid", "geom"
 NO_POSITION = "no coordinates"
 AT_ZERO = "coordinates (0, 0), which surveys write for a missing position"
 
@@ -45,7 +49,8 @@ def read_clusters(
     Parameters
     ----------
     source : path or DataFrame
-        .parquet, .csv, .dta, .gpkg, .geojson or .shp; a file of :func:`write_clusters` comes back as it was.
+        .parquet, .csv, .dta, .sav, .sas7bdat, .gpkg, .geojson, .shp; a file of :func:`write_clusters` comes back as it
+        was.
     id_column : str
         Column that names a cluster; becomes ``cluster_id``.
     lon_column, lat_column : str, optional
@@ -91,7 +96,7 @@ def read_clusters(
     used = {id_column, lon_column, lat_column, ID_COLUMN, getattr(table, "_geometry_column_name", None)}
     extra = [column for column in (table.columns if keep is None else keep) if column not in used]
     names = list(dict.fromkeys([*(c for c in CONTRACT_COLUMNS if c in table.columns), *outcomes, *extra]))
-    columns = {name: _typed(table[name], name, outcomes, what) for name in names}
+    columns = {name: typed(table[name], name, outcomes, what) for name in names}
     clusters = gpd.GeoDataFrame({ID_COLUMN: ids, **columns}, geometry=points, crs=points.crs)
     clusters.attrs = dict(table.attrs)
 
@@ -118,7 +123,7 @@ def check_clusters(clusters: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
             f"no cluster is left: {'; '.join(f'{n} dropped for {reason}' for reason, n in reasons.items())}. "
             "Are these the right columns?"
         )
-    checked = check_points(clusters.reset_index(drop=True), error=SurveyError)
+    checked = check_points(without_attrs(clusters).reset_index(drop=True), error=SurveyError)
     first = [ID_COLUMN, *(column for column in CONTRACT_COLUMNS if column in checked.columns)]
     place = checked.geometry.name
     checked = checked[[*first, *(column for column in checked.columns if column not in [*first, place]), place]]
@@ -142,18 +147,32 @@ def drop_rows(clusters: gpd.GeoDataFrame, bad: pd.Series, reason: str) -> gpd.Ge
 
 def note_dropped(table: gpd.GeoDataFrame, source: str, ids: Iterable[object], reason: str) -> gpd.GeoDataFrame:
     """``table`` with rows of ``source`` added to the list of what was left out."""
-    entries = [{"source": source, "id": str(name), "reason": reason} for name in ids]
-    noted = table.copy()
-    noted.attrs = {**table.attrs, "dropped": [*table.attrs.get("dropped", []), *entries]}
+    noted = without_attrs(table).copy()
+    noted.attrs = {**table.attrs, "dropped": [*table.attrs.get("dropped", []), *entries(source, ids, reason)]}
     return noted
+
+
+def entries(source: str, ids: Iterable[object], reason: str) -> list[dict[str, str]]:
+    """Entries of the list of what was left out."""
+    return [{"source": source, "id": str(name), "reason": reason} for name in ids]
+
+
+def without_attrs(table: _Table) -> _Table:
+    """The same table without its ``attrs``, which pandas copies, entry by entry, at every step of a calculation."""
+    bare = table.copy(deep=False)
+    bare.attrs = {}
+    return bare
 
 
 def write_clusters(
     clusters: gpd.GeoDataFrame, path: Path | str, *, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write clusters to GeoParquet, and what was left out to ``NAME.dropped.csv`` beside it for people to read.
+    """Write clusters to GeoParquet, and beside it what people and other programs read.
 
-    The list is inside the GeoParquet too, so that a copy of that file alone loses nothing.
+    ``NAME.dropped.csv`` lists what was left out, ``NAME.dictionary.csv`` says what the columns are, and ``NAME.gpkg``
+    holds the clusters (layer ``clusters``) and that list (layer ``dropped``) for GIS and statistics packages. The
+    GeoParquet has all of it inside, so that a copy of that file alone loses nothing. The same clusters give the same
+    bytes.
 
     Parameters
     ----------
@@ -167,15 +186,47 @@ def write_clusters(
     path = Path(path)
     if path.suffix != ".parquet":
         raise SurveyError(f"clusters are written as GeoParquet; {path.name} must end in .parquet.")
-    clusters = clusters.copy()
-    clusters.attrs = {**clusters.attrs, "dropped": dropped(clusters).to_dict(orient="records")}
+    left_out, bare = dropped(clusters), without_attrs(clusters)
+    whole = bare.copy(deep=False)
+    whole.attrs = {**clusters.attrs, "dropped": left_out.to_dict(orient="records")}
     if provenance is not None:
-        clusters.attrs["provenance"] = dict(provenance)
+        whole.attrs["provenance"] = dict(provenance)
     with atomic_path(path.with_suffix(".dropped.csv")) as partial:
-        dropped(clusters).to_csv(partial, index=False)
-    # Last, so that where the clusters are whole the list beside them is too.
+        left_out.to_csv(partial, index=False)
+    with atomic_path(path.with_suffix(".dictionary.csv")) as partial:
+        dictionary(clusters).to_csv(partial, index=False)
+    with atomic_path(path.with_suffix(".gpkg")) as partial:
+        _write_gpkg({"clusters": bare, "dropped": left_out}, partial)
+    # Last, so that where the clusters are whole the files beside them are too.
     with atomic_path(path) as partial:
-        clusters.to_parquet(partial, index=False)
+        whole.to_parquet(partial, index=False)
+
+
+def _write_gpkg(layers: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Layers of one GeoPackage, with the date of its last change held still so that a repeat gives the same bytes."""
+    option = "OGR_CURRENT_DATE"
+    before = pyogrio.get_gdal_config_option(option)
+    pyogrio.set_gdal_config_options({option: "1970-01-01T00:00:00.000Z"})
+    try:
+        for layer, table in layers.items():
+            pyogrio.write_dataframe(_flat(table), path, layer=layer, driver="GPKG", FID=_FID, GEOMETRY_NAME=_GEOMETRY)
+    finally:
+        pyogrio.set_gdal_config_options({option: before})
+
+
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with columns that a GeoPackage can hold, under names that differ by more than case."""
+    place = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
+    names: dict[str, str] = {}
+    taken = {_FID, _GEOMETRY}
+    for column in table.columns:
+        name = str(column)
+        while name.lower() in taken:
+            name += "_"
+        taken.add(name.lower())
+        names[column] = name
+    flat = table.assign(**{column: flat_values(table[column]) for column in table.columns if column != place})
+    return flat.rename(columns={column: name for column, name in names.items() if column != place})
 
 
 def _place(
@@ -205,7 +256,14 @@ def _place(
     return points
 
 
-def _typed(values: pd.Series, name: str, outcomes: Sequence[str], what: str) -> pd.Series:
+def typed(values: pd.Series, name: str, outcomes: Sequence[str], what: str) -> pd.Series:
+    """A column of the type that the contract gives its name; outcomes as float, and any other column as it is.
+
+    Raises
+    ------
+    SurveyError
+        If a value does not fit, or is missing in a column of the contract.
+    """
     if name == "urban":
         return as_urban(values, what)
     if name == "year":

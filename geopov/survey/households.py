@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
 from geopov._validation import ID_COLUMN, check_columns, check_positive, check_unique, some
 from geopov.errors import SurveyError
-from geopov.survey.clusters import AT_ZERO, NO_POSITION, check_clusters, drop_rows, note_dropped
-from geopov.survey.tables import as_ids, as_number, read_table
+from geopov.survey.design import aggregate_clusters
+from geopov.survey.files.tables import as_ids, as_number, read_table
 
 _WHAT = "the table of households"
 
@@ -65,7 +64,9 @@ def aggregate_households(
     GeoDataFrame
         Clusters in EPSG:4326, sorted by ``cluster_id``. ``households`` (their number), ``weight`` (the people they
         stand for: sum of weight x size), and ``consumption`` (PPP USD per person per day) with ``log_consumption``,
-        or ``OUTCOME_UNITS`` with ``log_OUTCOME_UNITS``; the logarithm is the natural one, of the mean.
+        or ``OUTCOME_UNITS`` with ``log_OUTCOME_UNITS``; the logarithm is the natural one, of the mean. Standard
+        errors and the mean of the logarithms stand beside them, as :func:`geopov.survey.design.aggregate_clusters`
+        makes them.
 
     Raises
     ------
@@ -82,47 +83,24 @@ def aggregate_households(
     if locations is not None:
         table = _with_locations(table, household, locations, household_column, [lon_column, lat_column])
     check_columns(table, [lon_column, lat_column], _WHAT, SurveyError)
-    people = pd.DataFrame(
-        {
-            "household": household,
-            ID_COLUMN: as_ids(table[cluster_column], _WHAT),
-            "lon": as_number(table[lon_column], _WHAT),
-            "lat": as_number(table[lat_column], _WHAT),
-            "outcome": as_number(table[outcome], _WHAT),
-            # Weighted people: what a mean per person, and a sum over people, are taken with.
-            "weight": as_number(table[weight_column], _WHAT) * as_number(table[size_column], _WHAT),
-        }
-    )
-    usable, left_out = _split(people, outcome, weight_column, size_column)
-    _check_one_place(usable)
-
-    grouped = usable.assign(total=usable["outcome"] * usable["weight"]).groupby(ID_COLUMN, sort=True)
-    total = grouped.agg(
-        households=("household", "size"),
-        weight=("weight", "sum"),
-        total=("total", "sum"),
-        lon=("lon", "first"),
-        lat=("lat", "first"),
-    ).reset_index()
+    # Read here, so that what is wrong is named as the caller's files name it.
+    columns = {
+        "household_id": household,
+        ID_COLUMN: as_ids(table[cluster_column], _WHAT),
+        "lon": as_number(table[lon_column], _WHAT),
+        "lat": as_number(table[lat_column], _WHAT),
+        outcome: as_number(table[outcome], _WHAT) * (1.0 if to_ppp_usd_per_day is None else to_ppp_usd_per_day),
+        weight_column: as_number(table[weight_column], _WHAT),
+        size_column: as_number(table[size_column], _WHAT),
+    }
     name = "consumption" if to_ppp_usd_per_day is not None else f"{outcome}_{units}"
-    mean = total["total"] / total["weight"] * (to_ppp_usd_per_day if to_ppp_usd_per_day is not None else 1.0)
-    clusters = gpd.GeoDataFrame(
-        {
-            ID_COLUMN: total[ID_COLUMN],
-            "weight": total["weight"],
-            "households": total["households"],
-            name: mean,
-            f"log_{name}": np.log(mean.where(mean > 0)),
-        },
-        geometry=gpd.points_from_xy(total["lon"], total["lat"]),
-        crs="EPSG:4326",
+    return aggregate_clusters(
+        pd.DataFrame(columns),
+        outcomes={outcome: name},
+        logs=[name],
+        weight_column=weight_column,
+        size_column=size_column,
     )
-    for reason, ids in left_out:
-        clusters = note_dropped(clusters, "households", ids, reason)
-    lost = sorted(set(people[ID_COLUMN]) - set(clusters[ID_COLUMN]))
-    clusters = note_dropped(clusters, "clusters", lost, "none of its households can be used")
-    clusters = drop_rows(clusters, mean <= 0, f"mean {outcome} is not above zero: its logarithm is undefined")
-    return check_clusters(clusters)
 
 
 def _with_locations(
@@ -145,35 +123,3 @@ def _with_locations(
         )
     found = places[list(columns)].set_axis(ids, axis=0).reindex(household)
     return table.assign(**{column: found[column].to_numpy() for column in columns})
-
-
-def _split(
-    people: pd.DataFrame, outcome: str, weight_column: str, size_column: str
-) -> tuple[pd.DataFrame, list[tuple[str, list[str]]]]:
-    """The households that can be used, and for each reason to leave one out the households it applies to."""
-    reasons = {
-        NO_POSITION: people["lon"].isna() | people["lat"].isna(),
-        AT_ZERO: (people["lon"] == 0) & (people["lat"] == 0),
-        f"no value of {outcome}": people["outcome"].isna(),
-        f"{weight_column} x {size_column} is missing or not above zero": ~(people["weight"] > 0),
-    }
-    left_out = []
-    usable = pd.Series(True, index=people.index)
-    for reason, applies in reasons.items():
-        # The first reason that applies is the one that counts, so that the numbers add up.
-        left_out.append((reason, people.loc[usable & applies, "household"].tolist()))
-        usable &= ~applies
-    if not usable.any():
-        counts = "; ".join(f"{len(ids)} for {reason}" for reason, ids in left_out if ids)
-        raise SurveyError(f"no household is left: {counts}. Are these the right columns?")
-    return people[usable], left_out
-
-
-def _check_one_place(people: pd.DataFrame) -> None:
-    places = people.groupby(ID_COLUMN)[["lon", "lat"]].nunique().max(axis=1)
-    many = places[places > 1].index
-    if len(many):
-        raise SurveyError(
-            f"{len(many)} clusters have households at more than one place ({some(many)}); expected the one position "
-            "that surveys publish for a cluster. Average the coordinates of each cluster first."
-        )

@@ -9,7 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geopov.survey import aggregate_households, dropped, read_clusters
+from geopov.survey import (
+    aggregate_households,
+    clusters_in,
+    describe_files,
+    displacement_km,
+    draw_clusters,
+    dropped,
+    limit_year_gap,
+    read_clusters,
+    text_map,
+    write_clusters,
+)
 
 DATA = Path(os.environ.get("GEOPOV_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -81,3 +92,29 @@ def test_all_19669_clusters_can_be_placed():
     )
     assert len(clusters) + len(dropped(clusters)) == 19_669
     assert clusters["country"].nunique() == 23
+
+
+def test_all_19669_clusters_are_described_and_drawn(tmp_path):
+    path = tmp_path / "africa.parquet"
+    clusters = read_clusters(DATA / "surveys" / "dhs_clusters.parquet", lon_column="lon", lat_column="lat")
+    clusters["displacement_km"] = displacement_km(clusters, "dhs")
+    write_clusters(clusters, path)
+    (described,) = describe_files(path)
+    assert (described.kind, described.rows) == ("clusters", 19_669)
+    points = clusters_in(path)
+    assert len(points) == 19_669
+    drawn = text_map(points, width=80)
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert f"rural {int((~clusters['urban']).sum()):,}" in drawn
+    draw_clusters(points, tmp_path / "africa.png", title="Africa")
+    assert (tmp_path / "africa.png").stat().st_size > 50_000
+
+
+def test_clusters_surveyed_long_before_the_images_are_named():
+    clusters = read_clusters(DATA / "surveys" / "dhs_clusters.parquet", lon_column="lon", lat_column="lat")
+    recent = limit_year_gap(clusters, imagery_years=[2014, 2016], nightlights_years=[2013], max_years=2)
+    years = clusters["year"]
+    kept = (years.between(2012, 2018)) & (years.between(2011, 2015))
+    assert len(recent) == int(kept.sum())
+    assert len(dropped(recent)) == int((~kept).sum())
+    assert recent["nightlights_gap"].abs().max() <= 2

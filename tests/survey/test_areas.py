@@ -11,7 +11,7 @@ from shapely.geometry import Polygon, box
 from geopov.errors import SurveyError
 from geopov.grid import geodesic_area_km2
 from geopov.survey import density_outliers, dropped, read_areas
-from geopov.survey.areas import find_owners
+from geopov.survey.areas.polygons import find_owners
 
 KEYS = {"polygon_key": ["code"], "count_key": ["id"], "population": "people"}
 

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import json
+import sqlite3
+import time
+from contextlib import closing
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,12 +90,86 @@ def test_written_clusters_come_back_and_repeat_byte_for_byte(survey_table, colum
     )
     write_clusters(again, tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.dropped.csv",
-        "a.parquet",
-        "b.dropped.csv",
-        "b.parquet",
-    ]
+    files = [f"{name}.{end}" for name in "ab" for end in ("dictionary.csv", "dropped.csv", "gpkg", "parquet")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+
+
+def written(tmp_path, **columns: object) -> gpd.GeoDataFrame:
+    points = gpd.points_from_xy([30.0, 31.0], [-1.0, -2.0], crs="EPSG:4326")
+    clusters = gpd.GeoDataFrame({"cluster_id": ["a", "b"], **columns}, geometry=points)
+    write_clusters(clusters, tmp_path / "c.parquet")
+    return pyogrio.read_dataframe(tmp_path / "c.gpkg", layer="clusters")
+
+
+def test_a_geopackage_and_a_dictionary_stand_beside_the_clusters(survey_table, columns, tmp_path):
+    clusters = read_clusters(survey_table, **columns, outcomes=["wealth"], rename=RENAME)
+    write_clusters(clusters, tmp_path / "a.parquet")
+    assert pyogrio.list_layers(tmp_path / "a.gpkg").tolist() == [["clusters", "Point"], ["dropped", None]]
+    found = pyogrio.read_dataframe(tmp_path / "a.gpkg", layer="clusters")
+    pd.testing.assert_frame_equal(found.drop(columns="geometry"), pd.DataFrame(clusters).drop(columns="geometry"))
+    assert found.geometry.geom_equals(clusters.geometry).all()
+    assert found.crs == "EPSG:4326"
+    left_out = pyogrio.read_dataframe(tmp_path / "a.gpkg", layer="dropped", read_geometry=False)
+    pd.testing.assert_frame_equal(left_out, dropped(clusters), check_dtype=False)
+    described = pd.read_csv(tmp_path / "a.dictionary.csv")
+    assert described["column"].tolist() == list(clusters.columns)
+    with closing(sqlite3.connect(tmp_path / "a.gpkg")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_every_file_repeats_byte_for_byte_at_another_time(survey_table, columns, tmp_path):
+    clusters = read_clusters(survey_table, **columns, outcomes=["wealth"], rename=RENAME)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2001-02-03T04:05:06.000Z"})
+    try:
+        write_clusters(clusters, tmp_path / "a.parquet")
+        assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == "2001-02-03T04:05:06.000Z"
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(first) == ["a.dictionary.csv", "a.dropped.csv", "a.gpkg", "a.parquet"]
+    time.sleep(1.1)
+    write_clusters(clusters, tmp_path / "a.parquet")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+def test_a_geopackage_takes_every_type(tmp_path):
+    found = written(
+        tmp_path,
+        flag=[True, False],
+        maybe=pd.array([True, None], dtype="boolean"),
+        count=pd.array([1, None], dtype="Int64"),
+        small=np.array([1, 255], dtype="uint8"),
+        single=np.array([0.5, np.nan], dtype="float32"),
+        group=pd.Categorical(["x", None]),
+        pieces=[["p", "q"], None],
+        empty=[None, None],
+    )
+    assert found["flag"].tolist() == [True, False]
+    assert found["count"][0] == 1
+    assert np.isnan(found["count"][1])
+    assert found["small"].tolist() == [1, 255]
+    assert found["single"][0] == 0.5
+    assert [found[name][0] for name in ("maybe", "group")] == ["True", "x"]
+    assert json.loads(found["pieces"][0]) == ["p", "q"]
+    assert found[["maybe", "group", "pieces", "empty"]].loc[1].isna().all()
+
+
+def test_names_that_a_geopackage_takes_for_one_are_told_apart(tmp_path):
+    found = written(tmp_path, fid=[7, 8], Region=["A", "B"], region=["a", "b"], geom=["x", "y"])
+    assert found.columns.tolist() == ["cluster_id", "fid_", "Region", "region_", "geom_", "geometry"]
+    assert found["fid_"].tolist() == [7, 8]
+    assert found["region_"].tolist() == ["a", "b"]
+
+
+def test_a_write_that_fails_leaves_the_old_clusters_whole(survey_table, columns, tmp_path, monkeypatch):
+    clusters = read_clusters(survey_table, **columns, outcomes=["wealth"])
+    write_clusters(clusters, tmp_path / "a.parquet")
+    before = (tmp_path / "a.parquet").read_bytes(), (tmp_path / "a.gpkg").read_bytes()
+    with pytest.raises(TypeError):
+        write_clusters(clusters, tmp_path / "a.parquet", provenance={"what": object()})
+    assert (tmp_path / "a.parquet").read_bytes() == before[0]
+    assert not [path.name for path in tmp_path.iterdir() if "partial" in path.name]
 
 
 def test_where_takes_values_of_any_type(survey_table, columns):
@@ -217,3 +297,11 @@ def test_clusters_are_written_as_parquet_only(survey_table, columns, tmp_path):
     clusters = read_clusters(survey_table, **columns)
     with pytest.raises(SurveyError, match=r"must end in \.parquet"):
         write_clusters(clusters, tmp_path / "clusters.gpkg")
+
+
+def test_a_geopackage_of_ours_comes_back_as_a_table(survey_table, columns, tmp_path):
+    clusters = read_clusters(survey_table, outcomes=["wealth"], **columns)
+    write_clusters(clusters, tmp_path / "clusters.parquet")
+    again = read_clusters(tmp_path / "clusters.gpkg", outcomes=["wealth"])
+    assert again["cluster_id"].tolist() == clusters["cluster_id"].tolist()
+    assert again["wealth"].tolist() == clusters["wealth"].tolist()

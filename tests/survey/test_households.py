@@ -45,6 +45,20 @@ def test_known_answer():
     assert clusters.geometry.x.tolist() == [34.0, 33.5]
 
 
+def test_the_standard_errors_and_the_mean_of_the_logs_stand_beside_the_mean():
+    clusters = aggregate_households(households(), **COLUMNS)
+    # n / (n - 1) sum(w² (y - mean)²) / sum(w)²: w 2 and 6 of 8; equal weights in the other, half their difference.
+    first = np.sqrt(2 * ((2 * 273.75) ** 2 + (6 * 91.25) ** 2)) / 8
+    np.testing.assert_allclose(clusters["pc_national_se"], [first, 100.0])
+    np.testing.assert_allclose(clusters["log_pc_national_se"], [first / 456.25, 0.5])
+    expected = [(np.log(730) + 3 * np.log(365)) / 4, (np.log(100) + np.log(300)) / 2]
+    np.testing.assert_allclose(clusters["mean_log_pc_national"], expected)
+    assert clusters["household_weight"].tolist() == [3.0, 10.0]
+    np.testing.assert_allclose(clusters["households_effective"], [64 / 40, 2.0])
+    converted = aggregate_households(households(), **COLUMNS, to_ppp_usd_per_day=0.01)
+    np.testing.assert_allclose(converted["consumption_se"], [first / 100, 1.0])
+
+
 def test_conversion_to_ppp_names_the_column_consumption():
     clusters = aggregate_households(households(), **COLUMNS, to_ppp_usd_per_day=1 / (365 * 0.5))
     np.testing.assert_allclose(clusters["consumption"], [2.5, 200 / 182.5])
@@ -154,7 +168,9 @@ def test_splitting_a_household_changes_only_their_number(rows):
         ({"w": "heavy"}, "no number"),
         ({"lon": 0.0, "lat": 0.0}, r"no household is left: 4 for coordinates \(0, 0\)"),
         ({"lat": 95.0}, "outside longitude"),
-        ({"ea": [11, 11, np.nan, 12]}, "no identifier"),
+        ({"ea": [11, 11, np.nan, 12]}, "no identifier in 'ea'"),
+        ({"lat": "north"}, "values in 'lat' that are no number"),
+        ({"n": "many"}, "values in 'n' that are no number"),
     ],
 )
 def test_bad_households_are_named(change, message):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geopov.errors import SurveyError
 from geopov.survey import NameRules, match_names
-from geopov.survey.names import similarity
+from geopov.survey.areas.names import similarity
 
 
 def pairs(matches: pd.DataFrame) -> dict[object, object]:

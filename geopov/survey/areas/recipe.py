@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from geopov._validation import check_columns, some
 from geopov.errors import SurveyError
-from geopov.survey.areas import check_polygons, find_owners, join_keys, read_areas
+from geopov.survey.areas.names import NameRules, match_names
+from geopov.survey.areas.polygons import check_polygons, find_owners, join_keys, read_areas
 from geopov.survey.clusters import note_dropped
-from geopov.survey.names import NameRules, match_names
-from geopov.survey.tables import as_ids, read_table
+from geopov.survey.files.tables import as_ids, read_table
 
 
 class _Strict(BaseModel):

@@ -12,7 +12,7 @@ import shapely
 from geopov._validation import ID_COLUMN, check_columns, some
 from geopov.errors import SurveyError
 from geopov.survey.clusters import check_clusters, drop_rows, note_dropped
-from geopov.survey.tables import as_keys, as_number
+from geopov.survey.files.tables import as_keys, as_number
 
 # A cylindrical equal-area projection: areas in it are areas on the WGS 84 ellipsoid.
 EQUAL_AREA = "EPSG:6933"

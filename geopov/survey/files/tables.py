@@ -14,16 +14,17 @@ import pyarrow.parquet as pq
 
 from geopov._validation import some
 from geopov.errors import SurveyError
+from geopov.survey.files.microdata import open_microdata
 
 # At most 15 digits: what a float holds exactly, and an identifier of more must not be rounded.
 _PLAIN_NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d{0,15})?([eE][+-]?\d{1,3})?"
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """A table from .parquet, .csv, .dta (Stata), .gpkg, .geojson or .shp; a GeoDataFrame where the file has geometry.
+    """A table from .parquet, .csv, .dta (Stata), .sav (SPSS), .sas7bdat (SAS), .gpkg, .geojson or .shp.
 
-    A CSV column of plain numbers becomes numbers, but one with leading zeros is a column of codes and stays text.
-    Stata's value labels are not applied: codes stay codes.
+    A GeoDataFrame where the file has geometry. A CSV column of plain numbers becomes numbers, but one with leading
+    zeros is a column of codes and stays text. Value labels of Stata, SPSS and SAS are not applied: codes stay codes.
 
     Raises
     ------
@@ -38,6 +39,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise SurveyError(f"{path} is not there; check the path.")
     try:
         table = reader(path)
+    except SurveyError:
+        raise
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         # The readers' own errors are all among these: ArrowInvalid, DataSourceError, ParserError, struct errors.
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -90,6 +93,9 @@ def as_number(values: pd.Series, what: str) -> pd.Series:
     SurveyError
         If a value is neither a number nor missing.
     """
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        known = pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=values.index, name=values.name)
+        return known.where(np.isfinite(known))
     text_missing = values.isna() | values.astype("string").str.strip().isin(["", "NA", "NaN", "nan", "."]).fillna(False)
     number = pd.to_numeric(values.where(~text_missing), errors="coerce").astype(float)
     bad = number.isna() & ~text_missing
@@ -177,11 +183,24 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return table
 
 
+def _read_geopackage(path: Path) -> pd.DataFrame:
+    """The layer of clusters where there is one among several, as `write_clusters` makes it."""
+    layers = gpd.list_layers(path)["name"].tolist()
+    table: pd.DataFrame = gpd.read_file(path, layer="clusters" if "clusters" in layers else None)
+    return table
+
+
+def _read_microdata(path: Path) -> pd.DataFrame:
+    return open_microdata(path).read()
+
+
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": _read_parquet,
     ".csv": _read_csv,
-    ".dta": lambda path: pd.read_stata(path, convert_categoricals=False),
-    ".gpkg": gpd.read_file,
+    ".dta": _read_microdata,
+    ".sav": _read_microdata,
+    ".sas7bdat": _read_microdata,
+    ".gpkg": _read_geopackage,
     ".geojson": gpd.read_file,
     ".shp": gpd.read_file,
 }

@@ -1,0 +1,1 @@
+"""Clusters from a census: areas, their names, and recipes that join polygons to counts."""
