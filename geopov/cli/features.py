@@ -40,6 +40,11 @@ def extract(
         float | None, typer.Option("--window-km", help="Spread --n-tiles over a window of this side.")
     ] = None,
     n_tiles: Annotated[int, typer.Option("--n-tiles", help="Tiles a cluster: 1, 4, 9, 16, 25, ... 100.")] = 1,
+    displacement_draws: Annotated[
+        int,
+        typer.Option("--displacement-draws", min=0, help="Average over draws of where each cluster truly lies."),
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of those draws.")] = 0,
 ) -> None:
     """Compute the features of each cluster: the mean over its tiles.
 
@@ -57,8 +62,10 @@ def extract(
     chosen = features.build(read_spec(extractor))
     with progress_bar("Extracting features") as progress:
         if tiles_folder is not None:
-            if scene or points:
-                raise FeatureError("both --tiles and --scene or --points are given; expected saved tiles or scenes.")
+            if scene or points or displacement_draws:
+                raise FeatureError(
+                    "--tiles and --scene, --points or --displacement-draws are given; expected saved tiles or scenes."
+                )
             saved = tiles.TileSet.open(tiles_folder)
             array = features.extract(chosen, saved, progress=progress)
             array.attrs["scenes"] = json.dumps(saved.source.provenance()["scenes"])
@@ -74,6 +81,8 @@ def extract(
                 chosen,
                 window_km=window_km,
                 n_tiles=n_tiles,
+                displacement_draws=displacement_draws,
+                seed=seed,
                 progress=progress,
             )
     dropped = json.loads(array.attrs["dropped"])

@@ -66,6 +66,9 @@ def fit(
     imagery_years: Annotated[
         list[int] | None, typer.Option("--imagery-year", help="Year the images are of; may be repeated.")
     ] = None,
+    nightlights_years: Annotated[
+        list[int] | None, typer.Option("--nightlights-year", help="Year the nightlights are of; may be repeated.")
+    ] = None,
 ) -> None:
     """Cross-validate on spatial blocks, fit all clusters, write model.npz, predictions.parquet and scores.json.
 
@@ -78,6 +81,7 @@ def fit(
     from geopov.errors import RegressionError
     from geopov.features import read_features
     from geopov.regression import SpatialBlocks, WelfareRidge, evaluate, footprint_km
+    from geopov.study import describe_survey
 
     paths = {"features": features, "clusters": clusters}
     paths |= {"baseline": baseline} if baseline else {}
@@ -91,11 +95,12 @@ def fit(
     splits = _given_splits(fold_column, leave_out, buffer_km=buffer_km, tile_km=tile_km) or SpatialBlocks(
         block_km=block_km, n_folds=folds, seed=seed, buffer_km=buffer_km, tile_km=tile_km
     )
+    table = gpd.read_parquet(clusters)
     with progress_bar("Cross-validating") as progress:
         validation, _ = evaluate(
             WelfareRidge(n_components=components),
             X,
-            gpd.read_parquet(clusters),
+            table,
             outcome=outcome,
             splits=splits,
             folder=output,
@@ -111,6 +116,8 @@ def fit(
             n_permutations=permutations,
             n_repeats=repeats,
             imagery_years=imagery_years or (),
+            nightlights_years=nightlights_years or (),
+            survey=describe_survey(table, window_km=footprint_km(X.attrs)),
             inputs={name: sha256_of(path) for name, path in paths.items()},
             progress=progress,
         )

@@ -49,6 +49,8 @@ def evaluate(
     n_permutations: int = 0,
     n_repeats: int = 0,
     imagery_years: Sequence[int] = (),
+    nightlights_years: Sequence[int] = (),
+    survey: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[CrossValidation, WelfareModel]:
@@ -68,6 +70,11 @@ def evaluate(
         Score the model under this many other divisions of the clusters: what a lucky one would have claimed.
     imagery_years : sequence of int
         Years the images are of, to say how far the survey is from them.
+    nightlights_years : sequence of int
+        The same of the nightlights.
+    survey : mapping, optional
+        JSON-able: how the outcome was measured and what to know of the survey, for the report; see
+        :func:`geopov.study.describe_survey`.
     inputs : mapping of name to sha256, optional
         Files that the data came from, for provenance.
     progress : callable, optional
@@ -114,7 +121,8 @@ def evaluate(
             "random_folds": _at_random(model, sample, len(validation.folds), seed=seed) if random_folds else None,
             "permutation": _permute(sample, splits, n_permutations, shared, progress=steps.next()),
             "repeats": _repeat(sample, splits, n_repeats, shared, progress=steps.next()),
-            "years": _years(sample.clusters, imagery_years),
+            "years": _years(sample.clusters, imagery_years, nightlights_years),
+            "survey": None if survey is None else dict(survey),
         }
     beside["model"] = {
         "name": type(model).__name__,
@@ -177,12 +185,23 @@ def _repeat(
     return {"n": n_repeats, **{str(name): table[name].tolist() for name in table.columns.drop(["repeat", "seed"])}}
 
 
-def _years(clusters: gpd.GeoDataFrame, imagery_years: Sequence[int]) -> dict[str, Any]:
-    """Years of survey and images, and the widest distance from a survey to the nearest image."""
+def _years(
+    clusters: gpd.GeoDataFrame, imagery_years: Sequence[int], nightlights_years: Sequence[int]
+) -> dict[str, Any]:
+    """Years of survey, images and nightlights, and the widest distance from a survey to the nearest of each."""
     surveyed = sorted({int(year) for year in clusters["year"].dropna()}) if "year" in clusters else []
-    seen = sorted({int(year) for year in imagery_years})
-    gap = max(min(abs(year - image) for image in seen) for year in surveyed) if surveyed and seen else None
-    return {"survey": surveyed, "imagery": seen, "gap": gap}
+    seen, lights = (sorted({int(year) for year in years}) for years in (imagery_years, nightlights_years))
+
+    def widest(years: list[int]) -> int | None:
+        return max(min(abs(year - image) for image in years) for year in surveyed) if surveyed and years else None
+
+    return {
+        "survey": surveyed,
+        "imagery": seen,
+        "nightlights": lights,
+        "gap": widest(seen),
+        "nightlights_gap": widest(lights),
+    }
 
 
 def _fit_linear(model: Any, sample: Sample, splits: Splits) -> Any:

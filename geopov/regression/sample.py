@@ -146,7 +146,7 @@ def footprint_km(attrs: Mapping[str, Any]) -> float:
     Parameters
     ----------
     attrs : mapping
-        Attributes of the features, with the ``tile_spec`` and ``window`` that their extraction wrote.
+        Attributes of the features, with the ``tile_spec``, ``window`` and ``displacement`` that their extraction wrote.
 
     Returns
     -------
@@ -154,10 +154,12 @@ def footprint_km(attrs: Mapping[str, Any]) -> float:
         Side in kilometres of the square that a cluster's tiles cover, context included: the ``tile_km`` of
         :class:`SpatialBlocks`. 0 where the attributes do not say.
     """
-    spec, window = (parse_attribute(attrs, name) for name in ("tile_spec", "window"))
+    spec, window, draws = (parse_attribute(attrs, name) for name in ("tile_spec", "window", "displacement"))
     if not {"size_px", "resolution_m"} <= set(spec):
         return 0.0
     tile = (spec["size_px"] + 2 * spec.get("context_px", 0)) * spec["resolution_m"] / 1000
+    # Tiles at draws of a cluster's position lie as far out as the farthest draw.
+    tile += 2 * draws.get("reach_km", 0.0)
     if not window.get("window_km"):
         return float(tile)
     # Tiles stand at the centres of equal squares that fill the window.

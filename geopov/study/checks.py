@@ -15,7 +15,7 @@ from geopov import features, maps, survey
 from geopov.catalog import Catalog
 from geopov.errors import GeopovError, StudyError
 from geopov.raster import Scene, agree_on_bands
-from geopov.study.config import AreaClusters, HouseholdClusters, PointClusters, Study
+from geopov.study.config import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters, Study
 from geopov.study.stages import open_scenes, scene_region
 
 AREA_OUTCOMES = ("population", "density", "log_density")
@@ -141,6 +141,7 @@ def _outline(study: Study, catalog: Catalog) -> Any:
                 crs=points.crs,
                 outcomes=[study.outcome.column],
                 where=points.where,
+                rename=points.rename,
             )
         case HouseholdClusters() as households:
             clusters = survey.aggregate_households(
@@ -154,6 +155,19 @@ def _outline(study: Study, catalog: Catalog) -> Any:
                 lon_column=households.lon,
                 lat_column=households.lat,
                 to_ppp_usd_per_day=households.to_ppp_usd_per_day,
+            )
+        case DhsClusters() as dhs:
+            # A recode may hold a gigabyte; where the clusters lie is in a small file beside it.
+            _check_outcome(study, [*survey.DHS_OUTCOMES, *(f"{name}_se" for name in survey.DHS_OUTCOMES)])
+            return survey.clusters_in([catalog[name].path for name in dhs.sources]).geometry.union_all()
+        case LsmsClusters() as lsms:
+            clusters = survey.lsms_clusters(
+                lsms.adapter,
+                households=[catalog[name].path for name in lsms.household_sources],
+                locations=None if lsms.locations is None else catalog[lsms.locations].path,
+                line_ppp_usd=lsms.line_ppp_usd,
+                line_national=lsms.line_national,
+                min_households=lsms.min_households,
             )
         case AreaClusters() as areas:
             recipe = survey.read_recipe(areas.recipe)

@@ -25,6 +25,39 @@ class PointClusters(_Section):
     lat: str = "lat"
     crs: str = "EPSG:4326"
     where: dict[str, str | int | bool] = {}
+    rename: dict[str, str] = {}
+    displacement: Literal["dhs", "lsms", "none"] | None = None
+
+
+class DhsClusters(_Section):
+    """Clusters from the files of the DHS Program, with an asset wealth index: `geopov survey dhs`."""
+
+    kind: Literal["dhs"]
+    sources: list[str] = Field(min_length=1)
+    min_households: int = Field(default=1, gt=0)
+
+
+class LsmsClusters(_Section):
+    """Clusters from an LSMS survey by an adapter, shipped or a YAML of one's own: `geopov survey lsms`."""
+
+    kind: Literal["lsms"]
+    adapter: str
+    households: str | list[str]
+    locations: str | None = None
+    line_ppp_usd: float | None = Field(default=None, gt=0)
+    line_national: float | None = Field(default=None, gt=0)
+    min_households: int = Field(default=1, gt=0)
+
+    @property
+    def household_sources(self) -> list[str]:
+        """Catalogue names of the households' files."""
+        return [self.households] if isinstance(self.households, str) else self.households
+
+    @model_validator(mode="after")
+    def _one_line(self) -> Self:
+        if self.line_ppp_usd is not None and self.line_national is not None:
+            raise ValueError("line_ppp_usd and line_national are both given; expected one poverty line")
+        return self
 
 
 class HouseholdClusters(_Section):
@@ -60,13 +93,17 @@ class Outcome(_Section):
 
 
 class Tiles(_Section):
-    """Size of the tiles and how many of them make a cluster."""
+    """Size of the tiles, how many make a cluster, and over how many draws of its true position they are averaged.
+
+    Draws need clusters with a column ``displacement_km``; each has a tile, or a window of tiles, of its own.
+    """
 
     size_px: int = Field(gt=0)
     resolution_m: float = Field(gt=0)
     context_px: int = Field(default=0, ge=0)
     window_km: float | None = Field(default=None, gt=0)
     n_tiles: int = Field(default=1, gt=0)
+    displacement_draws: int = Field(default=0, ge=0)
 
 
 class Regression(_Section):
@@ -128,12 +165,17 @@ class Study(_Section):
     random_convolution : dict or None
         Parameters of random convolutional features, which then stand beside the model too: how well filters that nobody
         trained do on the same tiles.
+    max_year_gap : int or None
+        Clusters surveyed more years than this from the nearest image, or from the nearest nightlights, are left out.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     catalog: Path
     scenes: list[str | list[str]] = Field(min_length=1)
-    clusters: Annotated[PointClusters | HouseholdClusters | AreaClusters, Field(discriminator="kind")]
+    clusters: Annotated[
+        PointClusters | HouseholdClusters | AreaClusters | DhsClusters | LsmsClusters, Field(discriminator="kind")
+    ]
+    max_year_gap: int | None = Field(default=None, ge=0)
     outcome: Outcome
     tiles: Tiles
     features: list[dict[str, Any]] = Field(min_length=1)
@@ -165,6 +207,10 @@ class Study(_Section):
                 return [households, locations]
             case AreaClusters(inputs=inputs):
                 return list(inputs.values())
+            case DhsClusters(sources=sources):
+                return sources
+            case LsmsClusters(locations=places) as lsms:
+                return [*lsms.household_sources, *([] if places is None else [places])]
 
     @property
     def region_sources(self) -> list[str]:
@@ -204,6 +250,8 @@ def read_study(path: str | Path) -> Study:
     update: dict[str, Any] = {"catalog": folder / study.catalog}
     if isinstance(study.clusters, AreaClusters):
         update["clusters"] = study.clusters.model_copy(update={"recipe": folder / study.clusters.recipe})
+    if isinstance(study.clusters, LsmsClusters) and study.clusters.adapter.endswith((".yaml", ".yml")):
+        update["clusters"] = study.clusters.model_copy(update={"adapter": str(folder / study.clusters.adapter)})
     return study.model_copy(update=update)
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 import xarray as xr
+from pyproj import Geod
 
 from geopov import features as feature_stage
-from geopov import maps, tiles
+from geopov import maps, survey, tiles
 from geopov.catalog import Catalog
 from geopov.errors import MapError, StudyError
 from geopov.features import Extractor
@@ -27,6 +28,7 @@ from geopov.raster import Scene, agree_on_bands
 from geopov.regression import WelfareModel
 from geopov.tiles.store import describe_scenes
 
+_WGS84 = Geod(ellps="WGS84")
 ProgressCallback = Callable[[int, int], None]
 Transform = Literal["none", "exp"]
 
@@ -85,6 +87,8 @@ def extract_features(
     *,
     window_km: float | None = None,
     n_tiles: int = 1,
+    displacement_draws: int = 0,
+    seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> xr.DataArray:
     """Features of each cluster: the mean over its tiles, read and computed side by side.
@@ -101,6 +105,11 @@ def extract_features(
         From :func:`geopov.features.build`.
     window_km, n_tiles : float, int
         Spread ``n_tiles`` tiles over a square window of this side around each cluster; without a window, one tile.
+    displacement_draws : int
+        Average over so many draws of where each cluster truly lies, given its published place and ``displacement_km``
+        (:func:`geopov.survey.draw_positions`), each with its own tile or window of tiles. 0: the published place.
+    seed : int
+        Of the draws.
     progress : callable, optional
         Called with (tiles done, tiles in all).
 
@@ -109,12 +118,27 @@ def extract_features(
     DataArray (cluster, feature)
         With provenance in its attributes: the extractor, the tiles, the window, the digests of the scenes' files.
     """
+    attrs = {"window": {"window_km": window_km, "n_tiles": n_tiles}, "scenes": describe_scenes(scenes)}
+    if displacement_draws:
+        points, reach_km = _draw_positions(points, displacement_draws, seed)
+        attrs["displacement"] = {"n_draws": displacement_draws, "seed": seed, "reach_km": reach_km}
     if window_km is not None:
+        owners = points["cluster_id"]
+        if displacement_draws:
+            points = points.assign(cluster_id=points["point_id"])
         points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
+        points["cluster_id"] = np.repeat(owners.to_numpy(), n_tiles)
     array = feature_stage.extract(extractor, tiles.extract(list(scenes), points, spec), progress=progress)
-    return array.assign_attrs(
-        window=json.dumps({"window_km": window_km, "n_tiles": n_tiles}), scenes=json.dumps(describe_scenes(scenes))
-    )
+    return array.assign_attrs({name: json.dumps(value) for name, value in attrs.items()})
+
+
+def _draw_positions(points: gpd.GeoDataFrame, n_draws: int, seed: int) -> tuple[gpd.GeoDataFrame, float]:
+    """Draws of where each point truly lies, named by a ``tile_id``, and how far the farthest is from its own."""
+    draws = survey.draw_positions(points, n_draws=n_draws, seed=seed)
+    published = points.to_crs("EPSG:4326").set_index(points["cluster_id"].astype(str)).geometry
+    own = published.reindex(draws["cluster_id"])
+    _, _, metres = _WGS84.inv(own.x, own.y, draws.geometry.x, draws.geometry.y)
+    return draws.assign(tile_id=draws["point_id"]), float(np.max(metres)) / 1000
 
 
 class CellModel:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from geopov.catalog import Catalog, open_catalog
-from geopov.study.config import AreaClusters, HouseholdClusters, PointClusters, Study
+from geopov.study.config import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters, Study
 
 
 @dataclass(frozen=True)
@@ -79,30 +80,77 @@ def _tile_options(study: Study) -> list[Any]:
     options = ["--size-px", tiles.size_px, "--resolution-m", tiles.resolution_m, "--context-px", tiles.context_px]
     if tiles.window_km is not None:
         options += ["--window-km", tiles.window_km, "--n-tiles", tiles.n_tiles]
+    if tiles.displacement_draws:
+        options += ["--displacement-draws", tiles.displacement_draws]
     return options
 
 
 def _clusters(study: Study, catalog: Catalog) -> StageArguments:
     outcome = study.outcome.column
+    files: list[str] = []
     match study.clusters:
         case PointClusters() as points:
             options = ["points", catalog[points.source].path, "--outcome", outcome]
             options += ["--id", points.id, "--lon", points.lon, "--lat", points.lat, "--crs", points.crs]
             for column, value in points.where.items():
                 options += ["--where", f"{column}={value}"]
-            return StageArguments(_quote(*options), [points.source])
+            for column, name in points.rename.items():
+                options += ["--rename", f"{column}={name}"]
+            if points.displacement is not None:
+                options += ["--displacement", points.displacement]
         case HouseholdClusters() as hh:
             options = ["households", catalog[hh.households].path, "--outcome", hh.consumption]
             options += ["--locations", catalog[hh.locations].path, "--on", hh.household, "--cluster", hh.cluster]
             options += ["--weight", hh.weight, "--size", hh.size, "--lon", hh.lon, "--lat", hh.lat]
             if hh.to_ppp_usd_per_day is not None:
                 options += ["--to-ppp-usd-per-day", hh.to_ppp_usd_per_day]
-            return StageArguments(_quote(*options), [hh.households, hh.locations])
+        case DhsClusters() as dhs:
+            options = ["dhs", *(catalog[name].path for name in dhs.sources), "--min-households", dhs.min_households]
+        case LsmsClusters() as lsms:
+            options = ["lsms", lsms.adapter]
+            for name in lsms.household_sources:
+                options += ["--households", catalog[name].path]
+            if lsms.locations is not None:
+                options += ["--locations", catalog[lsms.locations].path]
+            if lsms.line_ppp_usd is not None:
+                options += ["--line-ppp-usd", lsms.line_ppp_usd]
+            if lsms.line_national is not None:
+                options += ["--line-national", lsms.line_national]
+            options += ["--min-households", lsms.min_households]
+            files = [lsms.adapter] if Path(lsms.adapter).is_file() else []
         case AreaClusters() as areas:
             options = ["areas", areas.recipe]
             for key, name in areas.inputs.items():
                 options += ["--input", f"{key}={catalog[name].path}"]
-            return StageArguments(_quote(*options), list(areas.inputs.values()), [str(areas.recipe)])
+            files = [str(areas.recipe)]
+    return StageArguments(_quote(*options, *_year_limit(study, catalog)), study.cluster_sources, files)
+
+
+def _year_limit(study: Study, catalog: Catalog) -> list[Any]:
+    if study.max_year_gap is None:
+        return []
+    return [*_years(study, catalog), "--max-year-gap", study.max_year_gap]
+
+
+def _years(study: Study, catalog: Catalog) -> list[Any]:
+    """Years of the scenes, and of those of their sources that the baseline sees, which are the nightlights."""
+    names = [name for scene in study.scene_sources for name in scene]
+    options: list[Any] = [word for name in names for word in ("--imagery-year", catalog[name].year)]
+    for name in nightlights_sources(study, catalog):
+        options += ["--nightlights-year", catalog[name].year]
+    return options
+
+
+def nightlights_sources(study: Study, catalog: Catalog) -> list[str]:
+    """The sources whose bands the baseline's extractors read, each once; all of them where it names no bands."""
+    found: dict[str, None] = {}
+    for names in study.scene_sources:
+        bands = [(band, name) for name in names for band in catalog[name].bands or ()]
+        owner: dict[str | int, str] = dict(bands)
+        owner |= {number: name for number, (_, name) in enumerate(bands, start=1)}
+        for spec in study.baseline:
+            found |= dict.fromkeys(owner[band] for band in spec.get("bands") or owner if band in owner)
+    return list(found)
 
 
 def _regression_options(study: Study, catalog: Catalog) -> str:
@@ -120,9 +168,7 @@ def _regression_options(study: Study, catalog: Catalog) -> str:
         options += ["--components", regression.components]
     if regression.allow_overlap:
         options += ["--allow-overlap"]
-    for name in [name for scene in study.scene_sources for name in scene]:
-        options += ["--imagery-year", catalog[name].year]
-    return _quote(*options)
+    return _quote(*options, *_years(study, catalog))
 
 
 def _quote(*words: Any) -> str:

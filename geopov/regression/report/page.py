@@ -25,7 +25,7 @@ _REQUIRED = (
 _OPTIONAL: dict[str, Any] = {
     "curve": [], "shrinkage": [], "deshrink": "none", "bias_by_decile": {}, "random_folds": None, "coverage_by": [],
     "half_width_range": None, "permutation": None, "repeats": None, "block_advice": None, "leakage": None,
-    "years": None, "features": {}, "seed": None,
+    "years": None, "survey": None, "features": {}, "seed": None,
 }  # fmt: skip
 
 

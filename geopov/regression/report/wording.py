@@ -232,6 +232,9 @@ def _doubts_of_the_data(summary: Summary) -> list[Caution]:
     if gap is not None and gap > MAX_YEAR_GAP:
         text = f"Survey ({years(summary['years']['survey'])}) and images ({years(summary['years']['imagery'])}) "
         found.append(Caution("Different years", f"{text}lie up to {gap} years apart; places may have changed."))
+    narrow = (summary["survey"] or {}).get("window")
+    if narrow:
+        found.append(Caution("Displaced clusters", narrow))
     if summary["out_of_support"] > 0.05 * n:
         text = f"{summary['out_of_support']} of {n} clusters look unlike those the model learned from; in such places, "
         found.append(Caution("Unfamiliar places", f"{text}which the map marks, margins are not to be relied on."))

@@ -1,4 +1,4 @@
-"""``geopov survey``: from tables, households and census areas to clusters, and a look at what came out."""
+"""``geopov survey points|areas|households``: clusters from tables whose columns the user names."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-import geopov
-from geopov._validation import sha256_of, some
+from geopov._validation import some
 from geopov.cli._common import console
-from geopov.errors import SurveyError
+from geopov.cli.survey._shared import (
+    PLAIN,
+    Displacement,
+    ImageryYears,
+    MaxYearGap,
+    NightlightsYears,
+    Output,
+    Years,
+    finish,
+    pairs,
+)
 from geopov.survey import (
+    RULES,
     aggregate_households,
     build_areas,
     density_outliers,
-    dropped,
+    displacement_km,
     read_clusters,
     read_recipe,
-    write_clusters,
 )
 
-app = typer.Typer(help="Survey tables, households and census areas to clusters.", no_args_is_help=True)
-
-Output = Annotated[Path, typer.Option("-o", "--output", help="GeoParquet file of the clusters.")]
-
-# Paths and names are no markup, and a line that is too long for the screen may be cut by the screen only.
-_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+app = typer.Typer()
 
 
 @app.command(
@@ -48,10 +51,16 @@ def points(
         typer.Option(help="COLUMN=NAME, for country, year, urban, weight, displacement_km."),
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Further column to keep; default all.")] = None,
+    displacement: Annotated[
+        Displacement | None, typer.Option(help="How the survey displaced its clusters; sets displacement_km.")
+    ] = None,
+    imagery_year: ImageryYears = None,
+    nightlights_year: NightlightsYears = None,
+    max_year_gap: MaxYearGap = None,
 ) -> None:
     """Clusters from a table with one row a cluster."""
     filters: dict[str, list[str]] = {}
-    for column, value in _pairs(where, "--where"):
+    for column, value in pairs(where, "--where"):
         filters.setdefault(column, []).append(value)
     parameters: dict[str, Any] = {
         "id_column": id_column,
@@ -60,12 +69,21 @@ def points(
         "crs": crs,
         "outcomes": outcome or [],
         "where": filters,
-        "rename": dict(_pairs(rename, "--rename")),
+        "rename": dict(pairs(rename, "--rename")),
         "keep": keep,
     }
     clusters = read_clusters(table, **parameters)
-    write_clusters(clusters, output, provenance=_provenance("points", {"table": table}, parameters))
-    _report(clusters, output)
+    if displacement is not None:
+        clusters["displacement_km"] = displacement_km(clusters, RULES[displacement])
+        parameters["displacement"] = displacement
+    finish(
+        clusters,
+        output,
+        command="points",
+        inputs={"table": table},
+        parameters=parameters,
+        years=Years(imagery_year, nightlights_year, max_year_gap),
+    )
 
 
 @app.command(
@@ -78,22 +96,19 @@ def areas(
     files: Annotated[list[str], typer.Option("--input", help="NAME=PATH for each input the recipe names.")],
 ) -> None:
     """Clusters from census areas: one point a polygon, with population, density and its logarithm."""
-    inputs = {name: Path(path) for name, path in _pairs(files, "--input")}
+    inputs = {name: Path(path) for name, path in pairs(files, "--input")}
     description = read_recipe(recipe)
     clusters = build_areas(description, inputs)
     parameters = {"recipe": description.model_dump(mode="json")}
-    write_clusters(clusters, output, provenance=_provenance("areas", inputs, parameters))
-    _report(clusters, output)
+    finish(clusters, output, command="areas", inputs=inputs, parameters=parameters)
     if "zone_match" in clusters:
         matches = clusters.drop_duplicates("zone_id")["zone_match"].value_counts()
-        console.print(
-            f"Zones matched by: {some((f'{how} ({count})' for how, count in matches.items()), 10)}.", **_PLAIN
-        )
+        console.print(f"Zones matched by: {some((f'{how} ({count})' for how, count in matches.items()), 10)}.", **PLAIN)
         far = density_outliers(clusters)
         console.print(
             f"{len(far)} areas are 20 times denser or sparser than the median of their zone; most are real, "
             f"some have a wrong boundary. The most extreme: {', '.join(far['cluster_id'].head(5))}.",
-            **_PLAIN,
+            **PLAIN,
         )
 
 
@@ -132,56 +147,4 @@ def households(
     }
     clusters = aggregate_households(table, locations=locations, **parameters)
     inputs = {"households": table} | ({"locations": locations} if locations else {})
-    write_clusters(clusters, output, provenance=_provenance("households", inputs, parameters))
-    _report(clusters, output)
-
-
-@app.command(epilog="Example: geopov survey describe clusters.parquet")
-def describe(clusters: Annotated[Path, typer.Argument(help="GeoParquet file of clusters.")]) -> None:
-    """Say what is in a file of clusters, where they lie, and what was left out."""
-    _report(read_clusters(clusters), clusters)
-
-
-def _report(clusters: Any, path: Path) -> None:
-    west, south, east, north = clusters.total_bounds
-    console.print(
-        f"{path}: {len(clusters)} clusters, longitude {west:.3f}..{east:.3f}, latitude {south:.3f}..{north:.3f}",
-        **_PLAIN,
-    )
-    for column in ("country", "year", "urban"):
-        if column in clusters:
-            counts = clusters[column].value_counts().sort_index()
-            console.print(f"{column}: {some((f'{value} ({count})' for value, count in counts.items()), 12)}", **_PLAIN)
-    numbers = clusters.select_dtypes("number").drop(columns=["year"], errors="ignore")
-    if not numbers.empty:
-        table = Table("column", "n", "mean", "sd", "min", "median", "max")
-        for column, row in numbers.describe().T.iterrows():
-            values = [row[name] for name in ("mean", "std", "min", "50%", "max")]
-            table.add_row(str(column), f"{row['count']:.0f}", *(f"{value:.4g}" for value in values))
-        console.print(table)
-    left_out = dropped(clusters)
-    if left_out.empty:
-        console.print("Nothing was left out.")
-        return
-    table = Table("left out", "n", "reason", "which")
-    for source, reason in left_out[["source", "reason"]].drop_duplicates().itertuples(index=False):
-        ids = left_out.loc[(left_out["source"] == source) & (left_out["reason"] == reason), "id"]
-        table.add_row(source, str(len(ids)), reason, some(ids, 6))
-    console.print(table)
-
-
-def _pairs(values: list[str] | None, option: str) -> list[tuple[str, str]]:
-    pairs = [value.partition("=") for value in values or []]
-    for (name, equals, value), given in zip(pairs, values or [], strict=True):
-        if not (name and equals and value):
-            raise SurveyError(f"{option} is {given!r}; expected NAME=VALUE.")
-    return [(name, value) for name, _, value in pairs]
-
-
-def _provenance(command: str, inputs: dict[str, Path], parameters: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "geopov": geopov.__version__,
-        "command": f"survey {command}",
-        "inputs_sha256": {name: sha256_of(path) for name, path in inputs.items()},
-        "parameters": parameters,
-    }
+    finish(clusters, output, command="households", inputs=inputs, parameters=parameters)
