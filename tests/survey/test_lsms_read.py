@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+import pyreadstat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -364,3 +367,41 @@ def test_shipped_adapters_read_files_of_their_layout():
     assert table["urban"].tolist() == [False, True]
     assert table["lon"].tolist() == [35.0, 36.0]
     assert table["displacement_km"].tolist() == [5.0, 2.0]
+
+
+class TestDistributions:
+    """Zips and folders as they are handed out, in place of the files in them."""
+
+    @pytest.fixture
+    def handed_out(self, households, tmp_path):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        places = ["lon_mod", "lat_mod"]
+        pyreadstat.write_dta(households.drop(columns=places), folder / "Consumption.dta")
+        pyreadstat.write_dta(households[["hhid", *places]], folder / "geovariables.dta")
+        pyreadstat.write_dta(households[["hhid", "when"]], folder / "roster.dta")
+        (folder / "readme.txt").write_text("documents lie beside the data")
+        with zipfile.ZipFile(tmp_path / "XXX_2020.zip", "w") as archive:
+            for path in sorted(folder.iterdir()):
+                archive.write(path, f"XXX_2020/{path.name}")
+        return tmp_path
+
+    FILES: ClassVar = {"households": "consumption.dta", "locations": "GEOVARIABLES.dta"}
+
+    def test_the_files_an_adapter_names_are_found(self, handed_out, households):
+        expected = read_lsms(adapter(), households=households)
+        for source in (handed_out / "XXX_2020.zip", handed_out / "in"):
+            found = read_lsms(adapter(files=self.FILES), households=source)
+            pd.testing.assert_frame_equal(found, expected)
+            assert [file["file"] for file in found.attrs["files"]] == ["Consumption.dta", "geovariables.dta"]
+        apart = read_lsms(
+            adapter(files=self.FILES), households=handed_out / "in" / "Consumption.dta", locations=handed_out / "in"
+        )
+        pd.testing.assert_frame_equal(apart, expected)
+
+    def test_which_file_is_meant_must_be_clear(self, handed_out):
+        with pytest.raises(SurveyError, match=r"XXX_2020\.zip has 3 of file of data.*Consumption\.dta.*roster"):
+            read_lsms(adapter(), households=handed_out / "XXX_2020.zip")
+        other = {"households": "expenditure.dta"}
+        with pytest.raises(SurveyError, match=r"has 0 of expenditure\.dta"):
+            read_lsms(adapter(files=other), households=handed_out / "in")

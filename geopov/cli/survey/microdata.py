@@ -60,9 +60,9 @@ def lsms(
     output: Output,
     households: Annotated[
         list[Path],
-        typer.Option(help="Consumption aggregate: .dta, .sav, .csv or .parquet; repeat it for a second file."),
+        typer.Option(help="Consumption aggregate: .dta, .sav, .csv, .parquet, or a zip or folder with it; repeatable."),
     ],
-    locations: Annotated[Path | None, typer.Option(help="Geovariables; default the same file.")] = None,
+    locations: Annotated[Path | None, typer.Option(help="Geovariables; default beside the households.")] = None,
     line_ppp_usd: Annotated[
         float | None, typer.Option(help="Poverty line in PPP USD per person per day, such as 2.15.")
     ] = None,
@@ -93,7 +93,7 @@ def lsms(
         clusters,
         output,
         command="lsms",
-        inputs={path.name: path for path in [*households, *([locations] if locations else [])]},
+        inputs=_files([*households, *([locations] if locations else [])]),
         parameters={
             "adapter": chosen.model_dump(mode="json"),
             "ppp": None if ppp is None else ppp.model_dump(mode="json"),

@@ -107,10 +107,12 @@ def _lsms(description: FileDescription, found: Found, described: Described) -> s
         return f"get the survey's consumption aggregate too: geopov survey lsms {adapter} --households FILE ..."
     households, locations = (description, partner) if wanted == kinds.LSMS_LOCATIONS else (partner, description)
     assert households is not None
-    place = "" if locations is None else f" --locations {_path(locations)}"
+    # A zip is searched for the files that the adapter names, positions among them.
+    apart = locations is not None and locations.source != households.source
+    place = f" --locations {_quoted([locations.source])}" if locations is not None and apart else ""
     if locations is None and found.position is None:
         place = " --locations FILE"
-    return f"geopov survey lsms {adapter} --households {_path(households)}{place} -o clusters.parquet"
+    return f"geopov survey lsms {adapter} --households {_quoted([households.source])}{place} -o clusters.parquet"
 
 
 def _path(description: FileDescription) -> str:

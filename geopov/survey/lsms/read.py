@@ -16,6 +16,7 @@ from geopov.grid import as_crs
 from geopov.survey.areas.polygons import join_keys
 from geopov.survey.files.tables import as_ids, as_keys, as_number, as_urban
 from geopov.survey.lsms.adapter import Adapter, Key, Urban, read_adapter
+from geopov.survey.lsms.distribution import find_files
 from geopov.survey.lsms.files import Table, read_columns
 from geopov.survey.lsms.prices import Divisor, Ppp, per_day
 
@@ -36,7 +37,8 @@ def read_lsms(
     adapter : str, path or Adapter
         As :func:`geopov.survey.lsms.read_adapter` takes it.
     households : DataFrame or path, or a sequence of them
-        The consumption aggregate, one row a household, and the files with the columns it lacks: ``adapter.files``.
+        The consumption aggregate, one row a household, and the files with the columns it lacks: ``adapter.files``. A
+        zip or folder stands for those of its files that the adapter names.
     locations : DataFrame or path, optional
         The geovariables, rows of households or of clusters.
     ppp : Ppp, optional
@@ -62,7 +64,8 @@ def read_lsms(
     adapter = read_adapter(adapter)
     if ppp is not None:
         adapter = adapter.model_copy(update={"ppp": ppp})
-    raw = read_columns(adapter, households, locations)
+    with find_files(adapter, households, locations) as (tables, places):
+        raw = read_columns(adapter, tables, places)
     what = f"the households' file of {adapter.name}"
     table = pd.DataFrame(
         {"household_id": _ids(raw, adapter.household, what), ID_COLUMN: _ids(raw, adapter.cluster, what)}
