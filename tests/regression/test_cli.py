@@ -66,6 +66,7 @@ def test_folds_from_a_column(inputs: Path, tmp_path: Path) -> None:
 def test_everything_that_can_be_asked_for(inputs: Path, tmp_path: Path) -> None:
     options = ["--random-convolution", inputs / "lights.nc", "--deshrink", "linear", "--components", 5]
     options += ["--permutations", 8, "--repeats", 2, "--imagery-year", 2016, "--imagery-year", 2019]
+    options += ["--nightlights-year", 2015]
     done = _fit(inputs, "--block-km", "40", *map(str, options), "-o", str(tmp_path))
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "scores.json").read_text())
@@ -77,7 +78,13 @@ def test_everything_that_can_be_asked_for(inputs: Path, tmp_path: Path) -> None:
     assert len(summary["repeats"]["R2"]) == 2
     # The correlation of the division that was scored would show among the others.
     assert not np.isclose(summary["repeats"]["r2_pearson"], summary["permutation"]["observed_r2"], atol=1e-9).any()
-    assert summary["years"] == {"survey": [2014, 2018], "imagery": [2016, 2019], "gap": 2}
+    assert summary["years"] == {
+        "survey": [2014, 2018],
+        "imagery": [2016, 2019],
+        "nightlights": [2015],
+        "gap": 2,
+        "nightlights_gap": 3,
+    }
     assert "random-convolution" in WelfareModel.load(tmp_path / "model.npz").provenance["inputs"]
 
 
