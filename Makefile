@@ -49,6 +49,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/published.py
 	$(BIN)/python bench/survey.py
 	$(BIN)/python bench/displacement.py
+	$(BIN)/python bench/density.py
 
 clean:
 	rm -rf $(VENV) work

@@ -17,6 +17,8 @@ _EXTRA = {
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
     "snakemake": "pipelines",
+    "pystac": "stac",
+    "jsonschema": "stac",
 }
 
 

@@ -1,4 +1,8 @@
-"""Maps: a value for every cell, written as a Cloud Optimized GeoTIFF, styled for QGIS and drawn as a picture.
+"""Maps: a value for every cell, written as a Cloud Optimized GeoTIFF, styled for QGIS, and handed on.
+
+From a model (:func:`predict`), from a census (:func:`map_density`), from both (:class:`PovertyModel`,
+:class:`PoorModel`), by admin unit (:func:`aggregate`, :func:`fay_herriot`); to QGIS (:func:`project_for_study`), to a
+browser (:func:`write_page`), to paper (:func:`print_map`), to a catalogue (:func:`write_stac`).
 
 >>> from geopov import maps
 >>> region = maps.Region.from_file("nepal.gpkg")                                    # doctest: +SKIP
@@ -10,23 +14,74 @@
 
 from __future__ import annotations
 
+from geopov.maps.admin.publication import benchmark, publication_table
+from geopov.maps.admin.small_area import fay_herriot
+from geopov.maps.admin.units import aggregate, match, write_admin
+from geopov.maps.density.model import DensityModel, fit_density
+from geopov.maps.density.people_map import Covariates, map_density
+from geopov.maps.density.population import Population, allocate
+from geopov.maps.density.zone_cells import ZoneCells, zone_cells
+from geopov.maps.density.zones import Zones, read_zones
+from geopov.maps.picture.print import print_map
+from geopov.maps.picture.render import render
+from geopov.maps.poverty.indices import PovertyModel, write_consumption, write_poverty
+from geopov.maps.poverty.number import PoorModel, PoorTotals
+from geopov.maps.poverty.quintiles import write_quintiles
 from geopov.maps.predict import CellPredictor, predict
-from geopov.maps.qml import write_qml
+from geopov.maps.product_check import check_product
+from geopov.maps.qgis.layers import write_layers
+from geopov.maps.qgis.project import ProjectRaster, write_project
+from geopov.maps.qgis.qml import write_qml
+from geopov.maps.qgis.study_project import project_for_study
 from geopov.maps.read import RasterMap
 from geopov.maps.region import Region
-from geopov.maps.render import render
+from geopov.maps.stac import Collection, write_stac
 from geopov.maps.styles import PRODUCTS, Product, Style, make_style, style_of
+from geopov.maps.web.page import PageLayer, PageVectors, write_page
 
 __all__ = [
     "PRODUCTS",
     "CellPredictor",
+    "Collection",
+    "Covariates",
+    "DensityModel",
+    "PageLayer",
+    "PageVectors",
+    "PoorModel",
+    "PoorTotals",
+    "Population",
+    "PovertyModel",
     "Product",
+    "ProjectRaster",
     "RasterMap",
     "Region",
     "Style",
+    "ZoneCells",
+    "Zones",
+    "aggregate",
+    "allocate",
+    "benchmark",
+    "check_product",
+    "fay_herriot",
+    "fit_density",
     "make_style",
+    "map_density",
+    "match",
     "predict",
+    "print_map",
+    "project_for_study",
+    "publication_table",
+    "read_zones",
     "render",
     "style_of",
+    "write_admin",
+    "write_consumption",
+    "write_layers",
+    "write_page",
+    "write_poverty",
+    "write_project",
     "write_qml",
+    "write_quintiles",
+    "write_stac",
+    "zone_cells",
 ]

@@ -70,7 +70,7 @@ def predict(
         Written outside the mask and where the prediction is NaN.
     tags : mapping of str to str, optional
         Provenance, stored in the file. ``title``, ``source``, ``year``, ``style`` and ``interval`` ("90%") are used
-        by :func:`geopov.maps.render` where it is not told otherwise.
+        by :func:`geopov.maps.picture.render` where it is not told otherwise.
     overview_resampling : {"average", "nearest", "bilinear", "cubic", "mode"}
         How overviews are made.
     progress : callable, optional

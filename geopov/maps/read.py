@@ -16,7 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
 
 from geopov.errors import MapError
-from geopov.grid import Bounds, as_crs
+from geopov.grid import Bounds, CellGrid, as_crs
 
 _MAX_CELLS = 4_000_000
 
@@ -93,6 +93,23 @@ class RasterMap:
         return tuple(self.source.bounds)
 
     @property
+    def grid(self) -> CellGrid:
+        """The raster's cells as a grid, to lay another map on.
+
+        Raises
+        ------
+        MapError
+            If they are not square cells in metres.
+        """
+        t = self.source.transform
+        if not self.crs.is_projected or not math.isclose(t.a, -t.e, rel_tol=1e-6):
+            raise MapError(
+                f"{self.path} has cells of {t.a:g} x {-t.e:g} in {self.crs_name}; expected square cells in metres. "
+                "Make both maps on a grid in metres, such as a UTM zone."
+            )
+        return CellGrid(self.crs, t, self.source.width, self.source.height)
+
+    @property
     def tags(self) -> dict[str, str]:
         """The file's metadata."""
         return dict(self.source.tags())
@@ -106,7 +123,9 @@ class RasterMap:
         return self.band_names.index(name) + 1 if name in self.band_names else None
 
     def read(self, band: int, *, max_cells: int = _MAX_CELLS) -> np.ndarray:
-        """One band as float (y, x) with NaN for nodata, reduced by averaging to ``max_cells`` where it is larger.
+        """One band as float (y, x) with NaN for nodata, reduced to ``max_cells`` where it is larger.
+
+        Measurements are averaged; bytes are taken for classes, which have no average, and thinned out.
 
         Raises
         ------
@@ -118,8 +137,9 @@ class RasterMap:
         height, width = self.source.shape
         factor = max(1.0, math.sqrt(height * width / max_cells))
         shape = max(1, round(height / factor)), max(1, round(width / factor))
+        how = Resampling.nearest if self.source.dtypes[band - 1] == "uint8" else Resampling.average
         try:
-            values = self.source.read(band, out_shape=shape, masked=True, resampling=Resampling.average)
+            values = self.source.read(band, out_shape=shape, masked=True, resampling=how)
         except RasterioIOError as error:
             raise MapError(f"{self.path} cannot be read, it may be cut short: {error}") from error
         filled: np.ndarray = values.astype(float).filled(np.nan)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +13,18 @@ from matplotlib.colors import to_hex, to_rgba_array
 
 from geopov._validation import some
 from geopov.errors import MapError
+from geopov.maps.classes import (
+    MAX_EDGES,
+    MAX_INTERVAL_EDGES,
+    class_labels,
+    class_limits,
+    core_range,
+    factor_limits,
+)
 from geopov.maps.read import RasterMap
 
-_MAX_EDGES = 8
-_MAX_INTERVAL_EDGES = 5
-_LONGEST_NUMBER = 14
 # Keeps exp() of any logarithm a positive, finite number.
 _LOG_LIMIT = 50.0
-# A few extreme cells must not stretch the classes of all others; logarithms already tame them.
-_TAIL, _LOG_TAIL = 0.02, 0.004
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class Product:
     title : str
         What the values are.
     unit : str
-        Of the labels, after ``logged`` is undone.
+        Of the labels, after ``logged`` and ``percent`` are undone.
     ramp : str
         A matplotlib colour map, perceptually ordered and safe for colour-blind readers.
     scale : {"log", "linear", "quantile"}
         How class limits are spaced.
     logged : bool
         Whether the raster holds natural logarithms of ``unit``.
+    percent : bool
+        Whether the raster holds shares from 0 to 1, which labels give in percent.
+    categories : tuple of (int, str)
+        For maps of classes: the raster's value of each, from low to high, and its label.
     """
 
     title: str
@@ -49,12 +54,36 @@ class Product:
     ramp: str
     scale: Literal["log", "linear", "quantile"]
     logged: bool = False
+    percent: bool = False
+    categories: tuple[tuple[int, str], ...] = ()
 
     @property
     def relative(self) -> bool:
         """Whether uncertainty is a factor (upper over lower) rather than a difference."""
         return self.scale == "log"
 
+    @property
+    def fixed_unit(self) -> bool:
+        """Whether labels are in another unit than the raster's values, so that the raster cannot name it."""
+        return self.logged or self.percent or bool(self.categories)
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """Values of the raster in the unit of the labels."""
+        if self.logged:
+            exponentiated: np.ndarray = np.exp(np.clip(values, -_LOG_LIMIT, _LOG_LIMIT))
+            return exponentiated
+        return values * 100.0 if self.percent else values
+
+    def stored(self, edge: float) -> float:
+        """A class limit in the unit of the labels as the raster holds it."""
+        if self.logged:
+            return math.log(edge)
+        # Divided, not multiplied by 0.01, so that 7 percent is the double nearest to 0.07.
+        return edge / 100.0 if self.percent else edge
+
+
+_QUINTILES = ("1 (poorest fifth)", "2", "3", "4", "5 (richest fifth)")
+_SUPPORT = ("unlike the surveyed places", "like the surveyed places")
 
 PRODUCTS: dict[str, Product] = {
     "density": Product("Population density", "people per km²", "magma_r", "log"),
@@ -62,6 +91,13 @@ PRODUCTS: dict[str, Product] = {
     "asset_wealth": Product("Asset wealth", "index (no unit)", "viridis", "linear"),
     "consumption": Product("Consumption", "PPP USD per person per day", "viridis", "log"),
     "log_consumption": Product("Consumption", "PPP USD per person per day", "viridis", "log", logged=True),
+    "people": Product("People", "people per cell", "magma_r", "log"),
+    "poor": Product("Number of poor", "poor people per cell", "inferno_r", "log"),
+    "headcount": Product("Poverty headcount", "% of people", "YlOrRd", "linear", percent=True),
+    "poverty_gap": Product("Poverty gap", "% of the poverty line", "YlOrRd", "linear", percent=True),
+    "poverty_severity": Product("Poverty severity", "% (squared gap)", "YlOrRd", "linear", percent=True),
+    "quintile": Product("Welfare quintile", "", "viridis", "linear", categories=tuple(enumerate(_QUINTILES, start=1))),
+    "in_support": Product("Like the surveyed places", "", "YlGnBu_r", "linear", categories=tuple(enumerate(_SUPPORT))),
     "generic": Product("", "", "cividis", "quantile"),
 }
 """Styles by name."""
@@ -85,6 +121,8 @@ class Style:
         In ``unit``.
     low, high : float
         Range of the raster's own values.
+    categories : tuple of int
+        The raster's value of each class where it is a map of classes; empty where it is one of quantities.
     """
 
     name: str
@@ -95,6 +133,13 @@ class Style:
     labels: tuple[str, ...]
     low: float
     high: float
+    categories: tuple[int, ...] = ()
+
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """Labels with their unit, one a class; the unit of an interval is a sentence, which only headings have."""
+        unit = "" if self.name == "interval" else self.unit
+        return tuple(f"{label} {unit}".strip() for label in self.labels)
 
     def rgba(self, values: np.ndarray) -> np.ndarray:
         """Colours (y, x, 4) from 0 to 1 of ``values`` (y, x); NaN is transparent."""
@@ -125,37 +170,51 @@ def make_style(name: str, values: np.ndarray, *, unit: str = "", title: str = ""
     MapError
         If the style is unknown or no value is finite.
     """
-    product = _product(name)
+    product = product_named(name)
     finite = np.asarray(values, dtype=float)[np.isfinite(values)]
     if finite.size == 0:
         raise MapError("the map has no value to make a style from: every cell is nodata.")
-    shown = np.exp(np.clip(finite, -_LOG_LIMIT, _LOG_LIMIT)) if product.logged else finite
-    edges, labels = _classes(shown, product.scale, _MAX_EDGES)
-    own = tuple(math.log(edge) for edge in edges) if product.logged else edges
+    if product.categories:
+        return _category_style(name, product, title)
+    edges, labels = class_limits(product.shown(finite), product.scale, MAX_EDGES)
+    own = tuple(product.stored(edge) for edge in edges)
     colours = _colours(product.ramp, len(labels))
     low, high = float(finite.min()), float(finite.max())
     return Style(name, title or product.title, unit or product.unit, own, colours, labels, low, high)
 
 
+def _category_style(name: str, product: Product, title: str) -> Style:
+    """Classes that do not depend on the data, so that maps of one kind can be compared."""
+    codes, labels = zip(*product.categories, strict=True)
+    edges = tuple(code + 0.5 for code in codes[:-1])
+    colours = _colours(product.ramp, len(codes))
+    title = title or product.title
+    return Style(name, title, product.unit, edges, colours, labels, codes[0], codes[-1], categories=codes)
+
+
 def make_interval_style(name: str, values: np.ndarray, *, unit: str = "", level: str = "") -> Style:
     """Classes for the width of the interval of a map with style ``name``; see :func:`interval_width`."""
-    product = _product(name)
+    product = product_named(name)
     finite = np.asarray(values, dtype=float)[np.isfinite(values)]
     if finite.size == 0:
         raise MapError("the map has no interval to make a style from: lower or upper is nodata in every cell.")
     interval = f"{level} interval" if level else "interval"
     if product.relative:
-        edges = _factor_edges(*_core(finite))
-        title, shown_unit, labels = "How sure", f"upper ÷ lower end of the {interval}", _labels(edges, finite, "×")
+        edges = factor_limits(*core_range(finite))
+        title, shown_unit, labels = "How sure", f"upper ÷ lower end of the {interval}", class_labels(edges, finite, "×")
     else:
-        edges, labels = _classes(finite, "linear", _MAX_INTERVAL_EDGES)
-        title, shown_unit = "How sure", f"width of the {interval}, {unit or product.unit}".rstrip(", ")
+        edges, labels = class_limits(finite, "linear", MAX_INTERVAL_EDGES)
+        own_unit = "percentage points" if product.percent else unit or product.unit
+        title, shown_unit = "How sure", f"width of the {interval}, {own_unit}".rstrip(", ")
     low, high = float(finite.min()), float(finite.max())
     return Style("interval", title, shown_unit, edges, _colours("PuBu", len(labels)), labels, low, high)
 
 
 def interval_width(name: str, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """How far apart lower and upper are, to 3 digits: their ratio for logarithmic products, else their difference."""
+    """How far apart lower and upper are, to 3 digits, in the unit of the labels.
+
+    Their ratio for logarithmic products, else their difference, which is in percentage points for shares.
+    """
     width = _raw_width(name, lower.astype(np.float64), upper.astype(np.float64))
     known = np.isfinite(width) & (width > 0)
     # A model may have one width for all cells; what float32 bands leave of it must not be shown as a pattern.
@@ -165,7 +224,7 @@ def interval_width(name: str, lower: np.ndarray, upper: np.ndarray) -> np.ndarra
 
 
 def _raw_width(name: str, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    product = _product(name)
+    product = product_named(name)
     if product.logged:
         ratio: np.ndarray = np.exp(upper - lower)
         return ratio
@@ -173,7 +232,7 @@ def _raw_width(name: str, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         positive = lower > 0
         factor: np.ndarray = np.where(positive, upper / np.where(positive, lower, 1.0), np.nan)
         return factor
-    difference: np.ndarray = upper - lower
+    difference: np.ndarray = product.shown(upper) - product.shown(lower)
     return difference
 
 
@@ -190,11 +249,12 @@ def words_for(name: str, raster: RasterMap, band: int) -> dict[str, str]:
     words = raster.words(band)
     if name == "generic":
         return words
-    # A map of logarithms is labelled in the unit itself, which the raster does not name.
-    return {} if _product(name).logged else {"unit": words["unit"]}
+    # A map of logarithms or shares is labelled in another unit than the raster's.
+    return {} if product_named(name).fixed_unit else {"unit": words["unit"]}
 
 
-def _product(name: str) -> Product:
+def product_named(name: str) -> Product:
+    """One of :data:`PRODUCTS`, or an error that lists them."""
     if name not in PRODUCTS:
         raise MapError(f"there is no style {name!r}; expected one of {some(sorted(PRODUCTS), 20)}.")
     return PRODUCTS[name]
@@ -204,93 +264,3 @@ def _colours(ramp: str, n: int) -> tuple[str, ...]:
     # The ends of most ramps are hard to tell from paper or from ink.
     positions = np.linspace(0.04, 0.94, n) if n > 1 else [0.5]
     return tuple(to_hex(colormaps[ramp](position)) for position in positions)
-
-
-def _classes(values: np.ndarray, scale: str, max_edges: int) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Class limits and labels for ``values`` in the unit shown."""
-    edges: tuple[float, ...] = ()
-    if scale == "log" and (values > 0).any():
-        edges = _log_edges(*_core(values[values > 0], _LOG_TAIL), max_edges)
-    if scale == "quantile":
-        edges = _quantile_edges(values, max_edges)
-    # A narrow range of magnitudes is told better by equal steps.
-    if len(edges) < (4 if scale == "log" else 2):
-        low, high = _core(values)
-        spread = (low, high) if high > low else (float(values.min()), float(values.max()))
-        edges = _linear_edges(*spread, max_edges)
-    # A value on a limit belongs below it, so a limit at the maximum would have nothing above.
-    edges = tuple(edge for edge in edges if edge < values.max())
-    return edges, _labels(edges, values)
-
-
-def _core(values: np.ndarray, tail: float = _TAIL) -> tuple[float, float]:
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _log_edges(low: float, high: float, max_edges: int) -> tuple[float, ...]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1, 2, 5), (1, 3), (1,)):
-        edges = tuple(edge for k in decades for m in mantissas if low <= (edge := _power(m, k)) <= high)
-        if len(edges) <= max_edges:
-            return edges
-    return edges[:: math.ceil(len(edges) / max_edges)]
-
-
-def _power(mantissa: int, exponent: int) -> float:
-    # Read from text, since 3 * 10**-1 is not 0.3 in binary.
-    return float(f"{mantissa}e{exponent}")
-
-
-def _factor_edges(low: float, high: float) -> tuple[float, ...]:
-    ladder = (1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
-    edges = tuple(edge for edge in ladder if low <= edge <= high)
-    if len(edges) < 2:
-        return _linear_edges(low, high, _MAX_INTERVAL_EDGES)
-    return edges[:: math.ceil(len(edges) / _MAX_INTERVAL_EDGES)]
-
-
-def _linear_edges(low: float, high: float, max_edges: int) -> tuple[float, ...]:
-    # Rasters are mostly float32, so a narrower range than its 7 digits is rounding, not a difference to draw.
-    if not high - low > 1e-6 * max(abs(low), abs(high)):
-        return ()
-    exponent = math.floor(math.log10((high - low) / max_edges))
-    for step in (float(f"{m}e{exponent}") for m in (1, 2, 2.5, 5, 10, 20)):
-        first, last = math.ceil(low / step), math.floor(high / step)
-        if last - first + 1 <= max_edges:
-            break
-    return tuple(float(f"{k * step:.12g}") for k in range(first, last + 1))
-
-
-def _quantile_edges(values: np.ndarray, max_edges: int) -> tuple[float, ...]:
-    floor = float(values.min())
-    at_floor = float(np.mean(values == floor))
-    # Unlit and uninhabited cells are a class of their own, or they would fill most quantiles.
-    apart = 1 / max_edges < at_floor < 1
-    rest = values[values > floor] if apart else values
-    quantiles = np.quantile(rest, np.linspace(0, 1, max_edges + 1)[1:-1])
-    edges = {float(f"{quantile:.2g}") for quantile in quantiles}
-    return tuple(sorted({edge for edge in edges if edge > floor} | ({floor} if apart else set())))
-
-
-def _labels(edges: tuple[float, ...], values: np.ndarray, sign: str = "") -> tuple[str, ...]:
-    if not edges:
-        return (f"about {sign}{_numbers([float(np.median(values))])[0]}",)
-    shown = [sign + text for text in _numbers(edges)]
-    between = (f"{low} to {high}" for low, high in pairwise(shown))
-    lowest = shown[0] if values.min() == edges[0] else f"under {shown[0]}"
-    return (lowest, *between, f"over {shown[-1]}")
-
-
-def _numbers(values: Sequence[float]) -> list[str]:
-    """Numbers with as many decimals as tell them apart, without zeros at the end."""
-    gaps = np.diff(values) if len(values) > 1 else np.abs(values)
-    tolerance = 1e-3 * float(np.min(gaps[gaps > 0], initial=math.inf))
-    for decimals in range(7):
-        if all(abs(round(value, decimals) - value) <= tolerance for value in values):
-            texts = [f"{value:,.{decimals}f}" for value in values]
-            if max(map(len, texts)) > _LONGEST_NUMBER:
-                break
-            trimmed = [text.rstrip("0").rstrip(".") if "." in text else text for text in texts]
-            return [text.replace("-", "−") for text in trimmed]
-    return [f"{value:.9g}".replace("-", "−") for value in values]

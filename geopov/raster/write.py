@@ -35,6 +35,8 @@ _CACHE_MB = 256
 
 # Uncompressed and sparse: a block that two strips share is rewritten in place, and blocks without data take no disk.
 _SCRATCH = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True}
+# Bands are measurements: without this GDAL takes three or four bands of bytes for a photograph with transparency.
+_SCRATCH |= {"photometric": "MINISBLACK", "alpha": "NO"}
 
 # Deflate with a predictor is read by every GIS since the nineties; zstd is smaller, but needs a GDAL built with it.
 _COG = {"driver": "COG", "compress": "DEFLATE", "predictor": "YES", "blocksize": 512, "bigtiff": "IF_SAFER"}

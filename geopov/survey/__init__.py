@@ -30,6 +30,7 @@ from geopov.survey.displacement.positions import (
 from geopov.survey.households import aggregate_households
 from geopov.survey.lsms import Adapter, Ppp, adapter_names, adapter_table, read_adapter, read_lsms
 from geopov.survey.poverty import fgt, shortfalls
+from geopov.survey.sampling import within_cluster_sd
 from geopov.survey.welfare import DHS_OUTCOMES, describe_measures, dhs_clusters, lsms_clusters
 from geopov.survey.year_gap import GAPS, gap_text, limit_year_gap, year_gap
 
@@ -83,6 +84,7 @@ __all__ = [
     "read_recipe",
     "shortfalls",
     "text_map",
+    "within_cluster_sd",
     "write_clusters",
     "year_gap",
 ]

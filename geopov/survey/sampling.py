@@ -10,8 +10,12 @@ Kish, L. (1965), Survey Sampling.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
+
+from geopov.errors import SurveyError
 
 Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -93,3 +97,51 @@ def linearised_mean(
         "strata": len(strata),
         "single_psu_strata": int(single[strata].sum()),
     }
+
+
+def within_cluster_sd(
+    log_consumption: npt.ArrayLike, clusters: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> float:
+    """Spread of log consumption among households of one cluster, pooled over clusters.
+
+    ``sum w (y - cluster mean)² / sum over clusters of (W - sum w² / W)`` with W a cluster's sum of weights: unbiased
+    for the variance whatever the weights, and the familiar n - 1 where they are equal. A cluster with one household
+    says nothing and adds nothing.
+
+    Parameters
+    ----------
+    log_consumption : array (household,)
+        Natural logarithms.
+    clusters : array (household,)
+        Code of each household's cluster.
+    weights : array (household,), optional
+        People each household stands for (weight x size), so that the spread is that of people; default equal.
+
+    Returns
+    -------
+    float
+        Standard deviation of logs.
+
+    Raises
+    ------
+    SurveyError
+        If a value is missing, a weight is not positive, lengths differ, or no cluster has two households.
+    """
+    y = np.asarray(log_consumption, dtype=float)
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float)
+    codes, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+    if not (y.shape == w.shape == cluster.shape):
+        raise SurveyError(f"log_consumption, clusters and weights have lengths {len(y)}, {len(cluster)} and {len(w)}.")
+    bad = ~np.isfinite(y) | ~np.isfinite(w) | (w <= 0)
+    if bad.any():
+        raise SurveyError(
+            f"{int(bad.sum())} of {len(y)} households have no finite log consumption or no weight above zero; "
+            "drop them first (the logarithm of 0 is none of a small amount)."
+        )
+    total, squares = np.bincount(cluster, w, len(codes)), np.bincount(cluster, w**2, len(codes))
+    mean = np.bincount(cluster, w * y, len(codes)) / total
+    several = np.bincount(cluster, minlength=len(codes)) > 1
+    if not several.any():
+        raise SurveyError("no cluster has two households, so nothing is known of the spread within clusters.")
+    spread = np.bincount(cluster, w * (y - mean[cluster]) ** 2, len(codes))
+    return math.sqrt(float(spread[several].sum() / (total - squares / total)[several].sum()))

@@ -24,6 +24,7 @@ from geopov.survey.lsms import Adapter, Ppp, read_adapter, read_lsms
 from geopov.survey.lsms.files import Table
 from geopov.survey.lsms.prices import Divisor, per_day
 from geopov.survey.poverty import shortfalls
+from geopov.survey.sampling import within_cluster_sd
 
 DHS_OUTCOMES = ("asset_wealth", "asset_wealth_country", "iwi", "deprivation", "wealth_score")
 """Means over households. What a survey's files do not allow is left out; see :func:`dhs_clusters`."""
@@ -146,10 +147,21 @@ def lsms_clusters(
         outcomes |= POVERTY
     clusters = aggregate_clusters(table, outcomes=outcomes, logs=logs, min_households=min_households)
     measures = dict(table.attrs["measures"])
+    measures["consumption"] = measures["consumption"] | {"within_sd": _within(table, money)}
     if line is not None:
         measures["headcount"] = _poverty(table, line, adapter.unit(against))
     clusters.attrs["measures"] = measures
     return clusters
+
+
+def _within(table: pd.DataFrame, money: str) -> float | None:
+    """Spread of log consumption among the people of a cluster; None where no cluster has two households."""
+    people = table["weight"] * table["household_size"]
+    usable = (table[money] > 0) & (people > 0)
+    if not table.loc[usable, "cluster_id"].duplicated().any():
+        return None
+    kept = table[usable]
+    return within_cluster_sd(np.log(kept[money]), kept["cluster_id"], weights=people[usable])
 
 
 def _line(
@@ -229,6 +241,8 @@ def describe_measures(measures: Mapping[str, Any]) -> list[dict[str, Any]]:
             found.append({"title": "Deprivation", "text": text, "tables": []})
         elif name == "consumption":
             text = f"Unit: {facts['unit']}. " + "; ".join(facts["steps"]) + "."
+            if facts.get("within_sd") is not None:
+                text += f" Spread of log consumption among the people of a cluster: {facts['within_sd']:.3f} (SD)."
             if facts["ppp"]:
                 text += f" PPP: {facts['ppp']['source']}."
             found.append({"title": "Consumption", "text": text, "tables": []})

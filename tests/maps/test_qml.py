@@ -14,6 +14,7 @@ from PIL import Image, ImageColor
 from geopov.maps import RasterMap, style_of, write_qml
 
 PROBE = Path(__file__).with_name("qgis_probe.py")
+LAYER_PROBE = Path(__file__).with_name("qgis_project_probe.py")
 
 
 def test_each_class_is_an_item_with_its_unit(density, tmp_path):
@@ -65,3 +66,25 @@ def test_qgis_shows_the_band_that_was_asked_for(qgis, density, tmp_path):
     write_qml(style_of(path, band=3), path.with_suffix(".qml"), band=3)
     seen = json.loads(qgis(PROBE, path, tmp_path / "qgis.png").stdout)
     assert seen["band"] == 3
+
+
+def test_a_map_of_classes_has_a_palette(make_map, tmp_path):
+    style = style_of(make_map({"quintile": np.array([[1.0, 5.0]])}, tags={"style": "quintile"}))
+    root = ET.parse(write_qml(style, tmp_path / "map.qml", band=2)).getroot()
+    renderer = root.find("pipe/rasterrenderer")
+    assert (renderer.get("type"), renderer.get("band")) == ("paletted", "2")
+    entries = [(entry.get("value"), entry.get("label")) for entry in renderer.iter("paletteEntry")]
+    assert entries == list(zip("12345", style.labels, strict=True))
+
+
+@pytest.mark.qgis
+def test_qgis_applies_a_palette_by_itself(qgis, make_map):
+    path = make_map({"quintile": np.array([[1.0, 2, 3], [4, 5, np.nan]])}, tags={"style": "quintile"})
+    style = style_of(path)
+    write_qml(style, path.with_suffix(".qml"))
+    done = qgis(LAYER_PROBE, path)
+    assert done.returncode == 0, done.stderr
+    (layer,) = json.loads(done.stdout)
+    assert layer["valid"]
+    assert layer["renderer"] == "paletted"
+    assert layer["classes"] == [[*row] for row in zip(style.categories, style.labels, style.colours, strict=True)]

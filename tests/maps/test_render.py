@@ -12,9 +12,9 @@ from pyproj import CRS
 
 from geopov.errors import MapError
 from geopov.maps import RasterMap, render, style_of
-from geopov.maps.cartography import View, format_degrees, format_length, graticule, round_length
-from geopov.maps.layout import Layer, Picture, compose
-from geopov.maps.page import NO_DATA, UNSUPPORTED
+from geopov.maps.picture.cartography import View, format_degrees, format_length, graticule, round_length
+from geopov.maps.picture.layout import Layer, Picture, compose
+from geopov.maps.picture.page import NO_DATA, UNSUPPORTED
 from geopov.maps.styles import make_interval_style, make_style
 
 UTM = CRS.from_epsg(32645)

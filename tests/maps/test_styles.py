@@ -54,6 +54,67 @@ def test_uninhabited_cells_are_a_class_of_their_own():
     assert (style.title, style.unit) == ("Count", "people")
 
 
+def test_shares_are_labelled_in_percent():
+    style = make_style("headcount", np.linspace(0.11, 0.78, 1000))
+    assert style.edges == (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    assert style.legend[:2] == ("under 20 % of people", "20 to 30 % of people")
+    # 7 percent is the double nearest to 0.07, so that a cell of 0.07 is not above it.
+    assert make_style("poverty_gap", np.linspace(0.051, 0.099, 1000)).edges[:2] == (0.06, 0.07)
+
+
+@pytest.mark.parametrize(("name", "unit"), [("people", "people per cell"), ("poor", "poor people per cell")])
+def test_counts_have_classes_by_magnitude(name, unit):
+    style = make_style(name, np.concatenate([np.zeros(100), np.geomspace(0.2, 9_000, 1000)]))
+    assert style.edges == (1, 10, 100, 1000)
+    assert style.legend[0] == f"under 1 {unit}"
+
+
+@pytest.mark.parametrize("values", [[1.0, 5.0], [3.0], [1.0, 2.0, 2.0]])
+def test_quintiles_are_the_same_five_classes_on_every_map(values):
+    style = make_style("quintile", np.array(values))
+    assert style.categories == (1, 2, 3, 4, 5)
+    assert style.labels == ("1 (poorest fifth)", "2", "3", "4", "5 (richest fifth)")
+    assert (style.low, style.high) == (1, 5)
+    drawn = style.rgba(np.array([[1.0, 2, 3, 4, 5]]))[0, :, :3]
+    np.testing.assert_allclose(drawn, [to_rgb(colour) for colour in style.colours])
+
+
+def test_support_has_two_classes():
+    style = make_style("in_support", np.array([0.0, 1.0]))
+    assert style.categories == (0, 1)
+    assert style.legend == ("unlike the surveyed places", "like the surveyed places")
+    np.testing.assert_allclose(style.rgba(np.array([[0.0]]))[0, 0, :3], to_rgb(style.colours[0]))
+
+
+@pytest.mark.parametrize("name", ["headcount", "quintile", "in_support"])
+def test_the_unit_of_the_file_does_not_replace_that_of_the_labels(make_map, name):
+    path = make_map({"value": np.array([[0.0, 0.4], [0.6, 1.0]])}, units="share of people", tags={"style": name})
+    assert style_of(path).unit == PRODUCTS[name].unit
+
+
+# Viénot, Brettel and Mollon (1999), Color Res. Appl. 24:243, as DaltonLens computes it for sRGB: linear RGB as seen
+# without the red or the green cones.
+DICHROMATS = {
+    "protanope": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    "deuteranope": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+}
+
+
+def lightness(colours):
+    """CIE L* of linear RGB."""
+    y = np.clip(colours @ [0.2126, 0.7152, 0.0722], 0, 1)
+    return np.where(y > 216 / 24389, 116 * np.cbrt(y) - 16, y * 24389 / 27)
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("vision", ["usual", *DICHROMATS])
+def test_classes_are_told_apart_in_any_vision(name, vision):
+    colours = np.array([to_rgb(colour) for colour in make_style(name, np.geomspace(1e-3, 1, 2000)).colours])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    steps = np.diff(lightness(linear @ DICHROMATS[vision].T if vision in DICHROMATS else linear))
+    assert (steps > 2).all() or (steps < -2).all()
+
+
 def test_a_constant_map_has_one_class():
     style = make_style("asset_wealth", np.full(9, 1.23456))
     assert style.edges == ()
@@ -99,6 +160,7 @@ def test_relative_products_compare_ends_of_the_interval():
     np.testing.assert_array_equal(interval_width("density", lower, upper), [4, 2, np.nan])
     np.testing.assert_allclose(interval_width("log_density", np.log([1.0, 2]), np.log([4.0, 4])), [4, 2])
     np.testing.assert_array_equal(interval_width("asset_wealth", lower, upper), [3, 2, 1])
+    np.testing.assert_allclose(interval_width("headcount", np.array([0.1, 0.5]), np.array([0.35, 0.5])), [25, 0])
 
 
 def test_interval_styles_say_what_they_measure():
@@ -107,6 +169,8 @@ def test_interval_styles_say_what_they_measure():
     assert style.labels[-1] == "over ×10"
     style = make_interval_style("asset_wealth", np.linspace(0.1, 1, 500))
     assert style.unit == "width of the interval, index (no unit)"
+    style = make_interval_style("headcount", np.linspace(5, 40, 500), unit="share of people", level="90%")
+    assert style.unit == "width of the 90% interval, percentage points"
 
 
 @pytest.mark.parametrize("maker", [make_style, make_interval_style])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from geopov.errors import SurveyError
 from geopov.survey.design import estimate
-from geopov.survey.sampling import linearised_mean
+from geopov.survey.sampling import linearised_mean, within_cluster_sd
 
 
 def survey() -> pd.DataFrame:
@@ -145,3 +147,31 @@ def test_per_households_takes_their_weights():
 def test_bad_surveys_are_named(change, arguments, message):
     with pytest.raises(SurveyError, match=message):
         estimate(survey().assign(**change), "y", **arguments)
+
+
+def test_spread_within_clusters_by_hand():
+    """Squares 1 + 1 and 4 + 0 + 4 on 1 + 2 degrees of freedom; the lone household adds nothing."""
+    y, cluster = [1.0, 1 + 2.0, 0.0, 2.0, 4.0, 9.0], ["a", "a", "b", "b", "b", "c"]
+    assert within_cluster_sd(y, cluster) == pytest.approx(math.sqrt(10 / 3))
+    assert within_cluster_sd(y, cluster, weights=[7.0] * 6) == pytest.approx(math.sqrt(10 / 3))
+
+
+def test_spread_within_clusters_is_unbiased_under_weights():
+    draw = np.random.default_rng(5)
+    cluster, weights = np.repeat(np.arange(20_000), 3), draw.uniform(0.2, 5, 60_000)
+    y = draw.normal(0, 2, 20_000)[cluster] + draw.normal(0, 0.5, 60_000)
+    assert within_cluster_sd(y, cluster, weights=weights) == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("y", "clusters", "options", "message"),
+    [
+        ([1.0, -math.inf], ["a", "a"], {}, "1 of 2 households have no finite log"),
+        ([1.0, 2.0], ["a", "a"], {"weights": [1, 0]}, "no weight above zero"),
+        ([1.0, 2.0], ["a", "b"], {}, "no cluster has two households"),
+        ([1.0, 2.0], ["a"], {}, "lengths 2, 1 and 2"),
+    ],
+)
+def test_households_that_tell_no_spread(y, clusters, options, message):
+    with pytest.raises(SurveyError, match=message):
+        within_cluster_sd(y, clusters, **options)

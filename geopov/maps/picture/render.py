@@ -11,13 +11,13 @@ import numpy as np
 from geopov._validation import atomic_path
 from geopov.errors import MapError
 from geopov.grid import Bounds, ground_scale
-from geopov.maps.cartography import View, format_length
-from geopov.maps.layout import PAGE_WIDTH, Layer, Picture, compose
+from geopov.maps.picture.cartography import View, format_length
+from geopov.maps.picture.layout import PAGE_WIDTH, Layer, Picture, compose
 from geopov.maps.read import RasterMap
 from geopov.maps.styles import interval_width, make_interval_style, make_style, words_for
 
 # The reader's own matplotlibrc must not change a picture.
-_RC: Any = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.5, "axes.unicode_minus": True}
+RC: Any = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.5, "axes.unicode_minus": True}
 
 
 def render(
@@ -67,15 +67,15 @@ def render(
     if width_px < 300:
         raise MapError(f"width_px is {width_px}; a map with its legend needs at least 300.")
     with RasterMap.open(path) as raster:
-        picture = _read(raster, style, title, source, year, band, max_cells=max(width_px, 900) ** 2)
-    with mpl.rc_context(_RC), atomic_path(out) as partial:
+        picture = read_picture(raster, style, title, source, year, band, max_cells=max(width_px, 900) ** 2)
+    with mpl.rc_context(RC), atomic_path(out) as partial:
         page = compose(picture)
         # The default metadata name the matplotlib version, and a picture should not change with it.
         page.figure.savefig(partial, dpi=width_px / PAGE_WIDTH, format="png", metadata={"Software": None})
     return out
 
 
-def _read(
+def read_picture(
     raster: RasterMap,
     style_name: str | None,
     title: str | None,
@@ -84,6 +84,7 @@ def _read(
     band: int,
     max_cells: int,
 ) -> Picture:
+    """What a picture of the map shows, from at most ``max_cells`` cells; as of :func:`render`."""
     tags = raster.tags
     name = style_name or tags.get("style", "generic")
     values = raster.read(band, max_cells=max_cells)
@@ -91,7 +92,7 @@ def _read(
     headline = title or tags.get("title") or main.style.title or raster.path.stem
     what = "" if main.style.title.lower() in headline.lower() else main.style.title
     when = str(year or tags.get("year", ""))
-    subtitle = " · ".join(part for part in (what, main.style.unit, when, f"cells of {_cell_size(raster)}") if part)
+    subtitle = " · ".join(part for part in (what, main.style.unit, when, f"cells of {cell_size(raster)}") if part)
     said = source or tags.get("source", "")
     return Picture(
         title=headline,
@@ -117,7 +118,7 @@ def _interval(raster: RasterMap, name: str, max_cells: int) -> Layer | None:
     return Layer(width, style, unsupported)
 
 
-def _cell_size(raster: RasterMap) -> str:
+def cell_size(raster: RasterMap) -> str:
     """Side of a square as large as a cell in the middle, in the projection's own metres where they are true to 1%."""
     scale_x, scale_y = ground_scale(raster.crs, *map(np.array, View(raster.crs, raster.bounds).centre))
     nominal = float(raster.source.transform.a)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 
 from geopov.grid import Bounds
-from geopov.maps.cartography import GridLine, View, format_degrees, format_length, graticule, round_length
+from geopov.maps.picture.cartography import GridLine, View, format_degrees, format_length, graticule, round_length
 from geopov.maps.styles import Style
 
 INK, GREY, NO_DATA, UNSUPPORTED = "#1a1a1a", "#5f5f5f", "#e9e9e9", "#b5b5b5"
@@ -77,7 +77,8 @@ class Page:
         box = (x / self.width, y / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(box, facecolor=NO_DATA, xticks=[], yticks=[])
         west, south, east, north = extent
-        axes.imshow(image, extent=(west, east, south, north), aspect="auto", interpolation="nearest", origin="upper")
+        # Not "nearest", which a PDF would hold resampled to the figure's dots.
+        axes.imshow(image, extent=(west, east, south, north), aspect="auto", interpolation="none", origin="upper")
         axes.set_xlim(view.bounds[0], view.bounds[2])
         axes.set_ylim(view.bounds[1], view.bounds[3])
         for spine in axes.spines.values():

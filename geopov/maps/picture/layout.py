@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.colors import to_rgba
 
 from geopov.grid import Bounds
-from geopov.maps.cartography import View
-from geopov.maps.page import GREY, LINE, NO_DATA, UNSUPPORTED, Page, unsupported_swatch
+from geopov.maps.picture.cartography import View
+from geopov.maps.picture.page import GREY, LINE, NO_DATA, UNSUPPORTED, Page, unsupported_swatch
 from geopov.maps.styles import Style
 
 # Inches. At 100 pixels an inch the page is 900 pixels wide, and its smallest letters are 10 pixels high.
@@ -91,24 +92,50 @@ class Picture:
     interval: Layer | None
 
 
-def compose(picture: Picture) -> Page:
+@dataclass(frozen=True)
+class Sheet:
+    """The paper, in inches.
+
+    Attributes
+    ----------
+    width : float
+        Of the page.
+    map_height : float
+        That the map does not exceed.
+    height : float
+        Of the page at least; more where the content needs it.
+    legend : {"auto", "beside", "below"}
+        Where it stands; by default beside tall maps, and below wide ones and those much lower than it.
+    """
+
+    width: float = PAGE_WIDTH
+    map_height: float = _MAX_MAP_HEIGHT
+    height: float = 0.0
+    legend: Literal["auto", "beside", "below"] = "auto"
+
+
+_SCREEN = Sheet()
+
+
+def compose(picture: Picture, sheet: Sheet = _SCREEN) -> Page:
     """Lay the picture out on a page as high as it needs."""
     aspect = picture.view.aspect
-    height = min((PAGE_WIDTH - _LEFT - _GAP - _SIDE - _MARGIN) / aspect, _MAX_MAP_HEIGHT)
+    height = min((sheet.width - _LEFT - _GAP - _SIDE - _MARGIN) / aspect, sheet.map_height)
     panel_width = min(_SIDE, _SIDE * aspect)
     column = _block_height(picture.main)
     if picture.interval:
         column += 0.35 + _block_height(picture.interval) + panel_width / aspect + 0.12
     # A column much longer than the map beside it would leave a hole below the map.
-    if aspect >= _WIDE or column > height + 0.6:
-        return _compose_below(picture)
-    return _compose_beside(picture, height, panel_width, column)
+    below = aspect >= _WIDE or column > height + 0.6 if sheet.legend == "auto" else sheet.legend == "below"
+    if below:
+        return _compose_below(picture, sheet)
+    return _compose_beside(picture, sheet, height, panel_width, column)
 
 
-def _compose_beside(picture: Picture, height: float, panel_width: float, column: float) -> Page:
+def _compose_beside(picture: Picture, sheet: Sheet, height: float, panel_width: float, column: float) -> Page:
     aspect, x = picture.view.aspect, _LEFT
     body = max(height, column)
-    page, top = _page(picture, body + _BOTTOM_TICKS, map_width=height * aspect)
+    page, top = _page(picture, sheet, body + _BOTTOM_TICKS, map_width=height * aspect)
     _draw_map(page, x, top - height, height * aspect, picture)
     side = x + height * aspect + _GAP
     _draw_block(page, side, top, picture.main)
@@ -121,20 +148,20 @@ def _compose_beside(picture: Picture, height: float, panel_width: float, column:
     return page
 
 
-def _compose_below(picture: Picture) -> Page:
+def _compose_below(picture: Picture, sheet: Sheet) -> Page:
     aspect, x = picture.view.aspect, _LEFT
-    width = min(PAGE_WIDTH - x - _MARGIN, _MAX_MAP_HEIGHT * aspect)
+    width = min(sheet.width - x - _MARGIN, sheet.map_height * aspect)
     row = _block_height(picture.main)
     if picture.interval:
         panel = _heading_height(picture.interval.style) + _PANEL_BELOW / aspect
         row = max(row, panel + 0.08, _block_height(picture.interval))
     height = width / aspect
-    page, top = _page(picture, height + _BOTTOM_TICKS + 0.1 + row, map_width=width)
+    page, top = _page(picture, sheet, height + _BOTTOM_TICKS + 0.1 + row, map_width=width)
     _draw_map(page, x, top - height, width, picture)
     below = top - height - _BOTTOM_TICKS - 0.1
     _draw_block(page, x, below, picture.main)
     if picture.interval:
-        left = PAGE_WIDTH - _MARGIN - _SWATCHES_BELOW - 0.15 - _PANEL_BELOW
+        left = sheet.width - _MARGIN - _SWATCHES_BELOW - 0.15 - _PANEL_BELOW
         y = _draw_heading(page, left, below, picture.interval.style)
         _draw_panel(page, left, y - _PANEL_BELOW / aspect, _PANEL_BELOW, picture, picture.interval)
         swatches = left + _PANEL_BELOW + 0.15
@@ -142,14 +169,15 @@ def _compose_below(picture: Picture) -> Page:
     return page
 
 
-def _page(picture: Picture, body: float, *, map_width: float) -> tuple[Page, float]:
+def _page(picture: Picture, sheet: Sheet, body: float, *, map_width: float) -> tuple[Page, float]:
     """A page with header and footer, and the y below its header."""
-    titles = textwrap.wrap(picture.title, 62)
-    subtitles = textwrap.wrap(picture.subtitle, 80)
-    footer = [line for text in picture.footer for line in textwrap.wrap(text, 122)]
+    wider = sheet.width / PAGE_WIDTH
+    titles = textwrap.wrap(picture.title, int(62 * wider))
+    subtitles = textwrap.wrap(picture.subtitle, int(80 * wider))
+    footer = [line for text in picture.footer for line in textwrap.wrap(text, int(122 * wider))]
     header = 0.22 + 0.27 * len(titles) + 0.2 * len(subtitles) + 0.16
     foot = 0.16 + _TEXT_LINE * len(footer) + 0.12
-    page = Page(PAGE_WIDTH, header + body + foot)
+    page = Page(sheet.width, max(header + body + foot, sheet.height))
     y = page.height - 0.16
     for line in titles:
         y -= 0.27
@@ -157,8 +185,8 @@ def _page(picture: Picture, body: float, *, map_width: float) -> tuple[Page, flo
     for line in subtitles:
         y -= 0.22
         page.text(_MARGIN, y, line, size=9.5, colour=GREY)
-    page.scale_bar(PAGE_WIDTH - _MARGIN, y - 0.02, picture.view, map_width, 1.3)
-    page.rule(foot - 0.06, _MARGIN, PAGE_WIDTH - _MARGIN)
+    page.scale_bar(sheet.width - _MARGIN, y - 0.02, picture.view, map_width, 1.3)
+    page.rule(foot - 0.06, _MARGIN, sheet.width - _MARGIN)
     for number, line in enumerate(footer, start=1):
         page.text(_MARGIN, foot - 0.08 - _TEXT_LINE * number, line, size=8, colour=GREY)
     return page, page.height - header
@@ -177,7 +205,7 @@ def _draw_panel(page: Page, x: float, y: float, width: float, picture: Picture, 
 
 def _heading_lines(style: Style) -> list[str]:
     words = f"How sure: {style.unit}" if style.name == "interval" else style.unit or style.title
-    return textwrap.wrap(words[:1].upper() + words[1:], 34)
+    return textwrap.wrap(words[:1].upper() + words[1:], 32)
 
 
 def _heading_height(style: Style) -> float:

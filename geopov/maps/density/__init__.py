@@ -1,0 +1,1 @@
+"""People per cell: census counts of zones shared over the ground."""

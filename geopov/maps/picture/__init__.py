@@ -1,0 +1,1 @@
+"""Pictures and printed sheets of maps."""

@@ -1,0 +1,1 @@
+"""What QGIS opens: styles, layers, a project with a print layout."""

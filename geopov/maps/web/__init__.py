@@ -1,0 +1,1 @@
+"""One HTML page with the maps, for a browser and no network."""
