@@ -87,11 +87,13 @@ def _data_problems(study: Study, catalog: Catalog) -> list[str]:
 
 def _source_problems(study: Study, catalog: Catalog) -> Iterator[str]:
     rasters = {name for names in study.scene_sources for name in names}
+    if study.population is not None:
+        rasters |= {name for option, name in study.population.sources.items() if option != "water"}
     for name in study.sources:
         if name not in catalog:
             yield f"source {name!r}: the catalogue {catalog.path.name} has no such entry."
         elif (catalog[name].kind == "raster") != (name in rasters):
-            wanted = "a raster, for the scene" if name in rasters else "a table or polygons"
+            wanted = "a raster" if name in rasters else "a table or polygons"
             yield f"source {name!r}: the catalogue says kind {catalog[name].kind}; expected {wanted}."
 
 

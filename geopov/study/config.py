@@ -149,6 +149,47 @@ class Map(_Section):
     style: str
 
 
+class Population(_Section):
+    """People on the map's cells, from a census: `geopov maps density`."""
+
+    zones: str
+    id: str
+    count: str
+    method: Literal["equal_area", "proportional", "settlement", "learned"]
+    raster: str | None = None
+    lights: str | None = None
+    elevation: str | None = None
+    group: str | None = None
+    water: str | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Catalogue names by the option that takes them."""
+        named = {"raster": self.raster, "lights": self.lights, "elevation": self.elevation, "water": self.water}
+        return {option: name for option, name in named.items() if name is not None}
+
+
+class Poverty(_Section):
+    """Maps of consumption, poverty at a line and, with a population, the number of poor.
+
+    The model of the study must predict log consumption, and its map show it.
+    """
+
+    line: float = Field(gt=0)
+    line_unit: str
+    within_sd: float = Field(gt=0)
+    outcome_is: Literal["log_of_mean", "mean_of_log"] = "log_of_mean"
+    correlation_km: float | None = Field(default=None, gt=0)
+    units: str | None = None
+    units_id: str | None = None
+
+    @model_validator(mode="after")
+    def _units_have_names(self) -> Self:
+        if (self.units is None) != (self.units_id is None):
+            raise ValueError("units and units_id go together: polygons, and the column that names them")
+        return self
+
+
 class Study(_Section):
     """Everything one run needs.
 
@@ -165,6 +206,8 @@ class Study(_Section):
     random_convolution : dict or None
         Parameters of random convolutional features, which then stand beside the model too: how well filters that nobody
         trained do on the same tiles.
+    population, poverty : optional
+        Sections for the maps of people and of poverty.
     max_year_gap : int or None
         Clusters surveyed more years than this from the nearest image, or from the nearest nightlights, are left out.
     """
@@ -183,6 +226,29 @@ class Study(_Section):
     random_convolution: dict[str, Any] | None = None
     regression: Regression
     map: Map | None = None
+    population: Population | None = None
+    poverty: Poverty | None = None
+
+    @model_validator(mode="after")
+    def _maps_need_a_map(self) -> Self:
+        if self.map is None and (self.population is not None or self.poverty is not None):
+            raise ValueError("population and poverty are laid on the cells of the map; add a map")
+        counted = self.poverty is not None and self.population is not None
+        if counted and self.poverty is not None and self.poverty.correlation_km is None:
+            raise ValueError(
+                "the number of poor needs poverty.correlation_km, how far errors of the map resemble each other"
+            )
+        if self.poverty is not None and self.poverty.units is not None and self.population is None:
+            raise ValueError("poverty.units are to hold numbers of poor; add a population")
+        return self
+
+    @property
+    def products(self) -> list[str]:
+        """Names of the maps that are made beside ``map.tif``, without their ending."""
+        people = ["people"] if self.population is not None else []
+        poor = ["poor"] if people and self.poverty is not None else []
+        welfare = ["consumption", "headcount", "gap", "severity", "quintile"] if self.poverty is not None else []
+        return [*people, *welfare, *poor]
 
     @property
     def scene_sources(self) -> list[list[str]]:
@@ -219,10 +285,18 @@ class Study(_Section):
         return [region] if isinstance(region, str) and region != "scene" else []
 
     @property
+    def product_sources(self) -> dict[str, list[str]]:
+        """Catalogue names that the maps of people and of the poor are made from, by the map."""
+        people = [] if self.population is None else [self.population.zones, *self.population.sources.values()]
+        units = [] if self.poverty is None or self.poverty.units is None else [self.poverty.units]
+        return {"people": people, "poor": units}
+
+    @property
     def sources(self) -> list[str]:
         """Every catalogue name the study uses, each once."""
         scenes = [name for scene in self.scene_sources for name in scene]
-        return list(dict.fromkeys([*scenes, *self.cluster_sources, *self.region_sources]))
+        products = [name for names in self.product_sources.values() for name in names]
+        return list(dict.fromkeys([*scenes, *self.cluster_sources, *self.region_sources, *products]))
 
 
 def read_study(path: str | Path) -> Study:

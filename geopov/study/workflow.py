@@ -47,6 +47,8 @@ def workflow_arguments(study: Study) -> dict[str, StageArguments]:
         "map": StageArguments(),
         "style": StageArguments(),
         "picture": StageArguments(),
+        "page": StageArguments(),
+        "project": StageArguments(),
         "report": StageArguments(_quote("--title", study.map.title if study.map else study.name)),
     }
     if study.map is not None:
@@ -62,10 +64,43 @@ def workflow_arguments(study: Study) -> dict[str, StageArguments]:
             sources.append(study.map.region)
         arguments["map"] = StageArguments(_quote(*options), sources)
         arguments["style"] = StageArguments(_quote("--style", study.map.style))
+        words = ["--title", study.map.title, "--source", study.map.source]
+        shown = ["--outcome", study.outcome.column, "--unit", study.outcome.unit]
+        arguments["page"] = StageArguments(_quote(*words, *shown))
+        arguments["project"] = StageArguments(_quote(*words))
+        arguments |= _products(study, catalog)
         arguments["picture"] = StageArguments(
             _quote("--style", study.map.style, "--title", study.map.title, "--source", study.map.source)
         )
     return arguments
+
+
+def _products(study: Study, catalog: Catalog) -> dict[str, StageArguments]:
+    """Options of the maps of people and of poverty."""
+    made: dict[str, StageArguments] = {}
+    assert study.map is not None
+    people, poverty = study.population, study.poverty
+    if people is not None:
+        options: list[Any] = [catalog[people.zones].path, "--id", people.id, "--count", people.count]
+        options += ["--method", people.method, "--title", "Population", "--source", study.map.source]
+        options += ["--year", catalog[people.zones].year]
+        for option, name in people.sources.items():
+            options += [f"--{option}", catalog[name].path]
+        if people.group is not None:
+            options += ["--group", people.group]
+        made["people"] = StageArguments(_quote(*options), study.product_sources["people"])
+    if poverty is not None:
+        outcome = ["--outcome-is", poverty.outcome_is]
+        line = ["--line", poverty.line, "--line-unit", poverty.line_unit, "--within-sd", poverty.within_sd, *outcome]
+        spread = ["--within-sd", poverty.within_sd] if poverty.outcome_is == "mean_of_log" else []
+        made["consumption"] = StageArguments(_quote(*outcome, *spread))
+        made["line"] = StageArguments(_quote(*line))
+        if people is not None:
+            options = [*line, "--correlation-km", poverty.correlation_km]
+            if poverty.units is not None:
+                options += ["--units", catalog[poverty.units].path, "--id", poverty.units_id]
+            made["poor"] = StageArguments(_quote(*options), study.product_sources["poor"])
+    return made
 
 
 def _scene_options(study: Study) -> list[Any]:

@@ -21,7 +21,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 OUTPUTS = [
     *("clusters.parquet", "features/model.nc", "features/baseline.nc"),
     *("model/model.npz", "model/predictions.parquet", "model/scores.json"),
-    *("map.tif", "map.qml", "map.png", "report.html"),
+    *("map.tif", "map.qml", "map.png", "map.html", "project.qgz", "layers.gpkg", "report.html"),
 ]
 
 

@@ -10,15 +10,18 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import yaml
 from affine import Affine
 from scipy.interpolate import RBFInterpolator
+from shapely.geometry import box
 
 from geopov.catalog import open_catalog
 from geopov.errors import StudyError
 from geopov.features import build
+from geopov.maps import check_product
 from geopov.raster import Scene
 from geopov.regression import footprint_km
 from geopov.study import describe_survey, extract_features, read_study
@@ -135,26 +138,82 @@ def test_draws_are_tiles_of_their_cluster(folder: tuple[Path, DhsTruth], tmp_pat
     assert windows.sizes["cluster"] == len(clusters)
 
 
-def test_lsms_by_an_adapter_of_ones_own(folder: tuple[Path, DhsTruth], tmp_path: Path) -> None:
-    where, _ = folder
-    survey = write_lsms(tmp_path / "lsms", bounds=(WEST + 0.2, SOUTH + 0.2, EAST - 0.2, NORTH - 0.2))
+@pytest.fixture(scope="module")
+def lsms(folder: tuple[Path, DhsTruth], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """An LSMS survey on the same scene, a census by squares, and a study of poverty and of the number of poor."""
+    where, here = folder[0], tmp_path_factory.mktemp("poverty")
+    survey = write_lsms(here / "lsms", n_clusters=60, bounds=(WEST + 0.2, SOUTH + 0.2, EAST - 0.2, NORTH - 0.2))
+    with rasterio.open(where / "scene.tif") as scene:
+        lights, profile = np.exp(scene.read(1)), scene.profile | {"count": 1}
+    with rasterio.open(here / "lights.tif", "w", **profile) as out:
+        out.write(lights.astype("float32"), 1)
+    corners = [(WEST + 0.25 * i, SOUTH + 0.25 * j) for i in range(6) for j in range(6)]
+    table = {"code": [f"z{i:02d}" for i in range(36)], "district": [f"d{i // 12}" for i in range(36)]}
+    squares = [box(x, y, x + 0.25, y + 0.25) for x, y in corners]
+    zones = gpd.GeoDataFrame(table | {"people": np.arange(36) * 1000 + 500}, geometry=squares, crs="EPSG:4326")
+    zones.to_file(here / "zones.gpkg")
+    zones.dissolve("district", as_index=False)[["district", "geometry"]].to_file(here / "districts.gpkg")
     catalog = yaml.safe_load((where / "catalog.yaml").read_text())
     catalog["scene"]["uri"] = str(where / "scene.tif")
+    catalog["lights"] = {**catalog["scene"], "uri": "lights.tif", "bands": ["radiance"]}
     for name, path in (("households", survey.household_file), ("places", survey.location_file)):
         catalog[name] = {**catalog["gps"], "uri": str(path)}
-    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    for name in ("zones", "districts"):
+        catalog[name] = {**catalog["gps"], "uri": f"{name}.gpkg", "kind": "vector", "crs": "EPSG:4326"}
+    (here / "catalog.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
     files = {"households": "households", "locations": "places", "adapter": f"lsms/{survey.adapter_file.name}"}
-    study = _study(clusters={"kind": "lsms", **files})
-    study["outcome"] = {"column": "log_consumption_mwk", "unit": "ln(MWK)", "label": "Log consumption"}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    found = read_study(tmp_path / "study.yaml")
-    check_study(found, open_catalog(found.catalog))
+    unit = "MWK per person per day"
+    study = _study(clusters={"kind": "lsms", **files}, max_year_gap=None)
+    study["outcome"] = {"column": "log_consumption_mwk", "unit": f"ln({unit})", "label": "Log consumption"}
+    study["map"] = {"title": "Consumption", "source": "made up", "cell_m": 5000, "transform": "exp", "unit": unit}
+    study["map"]["style"] = "consumption"
+    study["population"] = {"zones": "zones", "id": "code", "count": "people", "method": "proportional"}
+    study["population"]["raster"] = "lights"
+    study["poverty"] = {"line": 400, "line_unit": unit, "within_sd": 0.5, "correlation_km": 20}
+    study["poverty"] |= {"units": "districts", "units_id": "district"}
+    return here, study
 
-    study["outcome"]["column"] = "asset_wealth"
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    found = read_study(tmp_path / "study.yaml")
+
+def _written(folder: Path, study: dict[str, Any]) -> Path:
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    return folder / "study.yaml"
+
+
+def test_from_an_lsms_survey_and_a_census_to_the_number_of_poor(lsms: tuple[Path, dict[str, Any]], geopov: Run) -> None:
+    here, study = lsms
+    _written(here, study)
+    done = geopov("run", "study.yaml", "--work", "out", cwd=here)
+    assert done.returncode == 0, done.stderr
+    out = here / "out"
+    for name in ("people", "consumption", "headcount", "gap", "severity", "quintile", "poor"):
+        assert check_product(out / f"{name}.tif") == [], name
+    districts = pd.read_csv(out / "poor.csv")
+    assert districts["people"].sum() == pytest.approx((np.arange(36) * 1000 + 500).sum(), rel=1e-6)
+    assert ((districts["lower"] <= districts["poor"]) & (districts["poor"] <= districts["upper"])).all()
+    page = (out / "map.html").read_text()
+    assert "Poverty headcount" in page
+    assert "Number of poor" in page
+    assert (out / "project.qgz").exists()
+    again = geopov("run", "study.yaml", "--work", "out", "--dry-run", cwd=here)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_what_is_wrong_with_a_study_of_poverty(lsms: tuple[Path, dict[str, Any]]) -> None:
+    here, study = lsms
+    found = read_study(_written(here, study | {"outcome": study["outcome"] | {"column": "asset_wealth"}}))
     with pytest.raises(StudyError, match=r"outcome\.column is 'asset_wealth'; the clusters have .*headcount"):
         check_study(found, open_catalog(found.catalog))
+    found = read_study(_written(here, study | {"population": study["population"] | {"raster": "zones"}}))
+    with pytest.raises(StudyError, match="'zones': the catalogue says kind vector; expected a raster"):
+        check_study(found, open_catalog(found.catalog))
+    for changes, said in (
+        ({"map": None}, "add a map"),
+        ({"poverty": study["poverty"] | {"correlation_km": None}}, "needs poverty.correlation_km"),
+        ({"population": None}, "add a population"),
+        ({"poverty": study["poverty"] | {"units_id": None}}, "units and units_id go together"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            read_study(_written(here, study | changes))
 
 
 def test_two_lines_are_one_too_many(tmp_path: Path) -> None:
