@@ -289,7 +289,8 @@ class Study(_Section):
         """Catalogue names that the maps of people and of the poor are made from, by the map."""
         people = [] if self.population is None else [self.population.zones, *self.population.sources.values()]
         units = [] if self.poverty is None or self.poverty.units is None else [self.poverty.units]
-        return {"people": people, "poor": units}
+        zones = people[:1] if self.poverty is not None else []
+        return {"people": people, "poor": [*zones, *units]}
 
     @property
     def sources(self) -> list[str]:

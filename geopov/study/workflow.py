@@ -96,7 +96,8 @@ def _products(study: Study, catalog: Catalog) -> dict[str, StageArguments]:
         made["consumption"] = StageArguments(_quote(*outcome, *spread))
         made["line"] = StageArguments(_quote(*line))
         if people is not None:
-            options = [*line, "--correlation-km", poverty.correlation_km]
+            options = [*line, "--correlation-km", poverty.correlation_km, "--zones", catalog[people.zones].path]
+            options += ["--zones-id", people.id, "--zones-count", people.count]
             if poverty.units is not None:
                 options += ["--units", catalog[poverty.units].path, "--id", poverty.units_id]
             made["poor"] = StageArguments(_quote(*options), study.product_sources["poor"])

@@ -101,6 +101,7 @@ def lsms_clusters(
     ppp: Ppp | None = None,
     line_ppp_usd: float | None = None,
     line_national: float | None = None,
+    by: str | None = None,
     min_households: int = 1,
 ) -> gpd.GeoDataFrame:
     """Clusters of an LSMS survey with their consumption and, where a line is known, their poverty.
@@ -114,6 +115,9 @@ def lsms_clusters(
     line_national : float, optional
         Poverty line per person in the adapter's currency and period, in real prices of the survey's base. Default: the
         line that the survey's file gives each household, if it gives one.
+    by : str, optional
+        Column of the households (region, stratum, urban, psu) to also estimate the headcount by: the direct estimates
+        that :func:`geopov.maps.fay_herriot` joins with a map.
     min_households : int
         Clusters with fewer are left out and named.
 
@@ -140,6 +144,11 @@ def lsms_clusters(
     logs = [name for name in (money, adapter.column("adult_equivalent")) if name in table]
     outcomes = {name: name for name in logs}
     line, against = _line(adapter, table, line_ppp_usd, line_national)
+    if by is not None and (line is None or by not in table):
+        raise SurveyError(
+            f"the headcount is to be estimated by {by!r}, but "
+            + ("no poverty line is known." if line is None else f"the households have {some(table.columns, 20)}.")
+        )
     if line is not None:
         attrs = dict(table.attrs)
         table = table.join(shortfalls(table[adapter.column(against)], line))
@@ -149,7 +158,7 @@ def lsms_clusters(
     measures = dict(table.attrs["measures"])
     measures["consumption"] = measures["consumption"] | {"within_sd": _within(table, money)}
     if line is not None:
-        measures["headcount"] = _poverty(table, line, adapter.unit(against))
+        measures["headcount"] = _poverty(table, line, adapter.unit(against), by)
     clusters.attrs["measures"] = measures
     return clusters
 
@@ -187,14 +196,23 @@ def _line(
     return table.get("poverty_line"), "person"
 
 
-def _poverty(table: pd.DataFrame, line: pd.Series, unit: str) -> dict[str, Any]:
+def _poverty(table: pd.DataFrame, line: pd.Series, unit: str, by: str | None) -> dict[str, Any]:
     """The line and what it gives for the whole survey, with standard errors of its design."""
     rows = []
     for column, name in POVERTY.items():
         row = estimate(table, column, per="people").iloc[0]
         rows.append({"index": name} | {key: _plain(row[key]) for key in ("mean", "se", "cv", "n", "deff")})
     values = np.unique(line.dropna())
-    return {"unit": unit, "line": [float(values.min()), float(values.max())], "national": rows}
+    made = {"unit": unit, "line": [float(values.min()), float(values.max())], "national": rows}
+    if by is not None:
+        found = estimate(table, "poor", by=by, per="people")
+        areas = [
+            {"area": str(area), "estimate": _plain(row["mean"]), "variance": _plain(row["se"] ** 2)}
+            | {"n": int(row["n"]), "psus": int(row["psus"])}
+            for area, row in found.iterrows()
+        ]
+        made |= {"by": by, "areas": areas}
+    return made
 
 
 def _agreement(households: pd.DataFrame, name: str) -> list[dict[str, Any]]:
@@ -288,6 +306,11 @@ def _about_index(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _about_poverty(facts: Mapping[str, Any]) -> dict[str, Any]:
     low, high = facts["line"]
     line = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    tables = []
+    if "areas" in facts:
+        columns = ["area", "estimate", "variance", "n", "psus"]
+        rows = [[row[column] for column in columns] for row in facts["areas"]]
+        tables = [{"title": f"Headcount by {facts['by']}", "columns": columns, "rows": rows}]
     return {
         "title": "Poverty",
         "text": f"Line: {line} {facts['unit']}. A person is poor if the household's consumption is below it.",
@@ -296,6 +319,7 @@ def _about_poverty(facts: Mapping[str, Any]) -> dict[str, Any]:
                 "title": "All people of the survey, those of clusters without a position included",
                 "columns": ["index", "estimate", "standard error", "households", "design effect"],
                 "rows": [[row["index"], row["mean"], row["se"], row["n"], row["deff"]] for row in facts["national"]],
-            }
+            },
+            *tables,
         ],
     }

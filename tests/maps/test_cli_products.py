@@ -124,7 +124,12 @@ def test_from_consumption_to_poor_people_by_district(country):
         run("poverty", welfare, *line, "--index", index, "-o", folder / f"{index}.tif")
     run("quintiles", welfare, "--population", people, "-o", folder / "quintile.tif")
     options = ["--correlation-km", 10, "--draws", 60, "--units", folder / "districts.gpkg", "--id", "district"]
+    options += ["--zones", folder / "zones.gpkg", "--zones-id", "code", "--zones-count", "people"]
     printed = run("poor", welfare, "--population", people, *line, *options, "-o", folder / "poor.tif")
+    with rasterio.open(folder / "poor.tif") as raster:
+        assert raster.tags()["constrained"] == "zones"
+    with pytest.raises(MapError, match="--zones-count go together"):
+        run("poor", welfare, "--population", people, *line, *options[:-2], "-o", folder / "x.tif")
     assert "NW" in printed
 
     values = {}

@@ -101,6 +101,18 @@ def test_lsms_in_ppp_with_a_line(tmp_path):
     arguments += ["--locations", survey.location_file, "-o", out]
     printed = run(*arguments)
     assert f"{survey.headcount:.3f}" in printed
+    run(*arguments, "--direct", tmp_path / "direct.csv", "--by", "region")
+    direct = pd.read_csv(tmp_path / "direct.csv")
+    assert list(direct.columns) == ["area", "estimate", "variance", "n", "psus"]
+    assert direct["n"].sum() == len(survey.households)
+    poor = survey.households.assign(people=survey.households["weight"] * survey.households["size"])
+    for region, part in poor.groupby("region"):
+        (estimate,) = direct.loc[direct["area"].astype(str) == str(region), "estimate"]
+        assert estimate == pytest.approx(np.average(part["poor"], weights=part["people"]))
+    with pytest.raises(SurveyError, match="--direct and --by go together"):
+        run(*arguments, "--by", "region")
+    with pytest.raises(SurveyError, match="by 'province'"):
+        run(*arguments, "--direct", tmp_path / "x.csv", "--by", "province")
     ppp = ["--ppp-factor", 250, "--ppp-year", 2017, "--cpi-ratio", 1.2, "--ppp-source", "made up for this test"]
     run(*arguments, *ppp, "--line-ppp-usd", 2.15)
     clusters = read_clusters(out)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from geopov._validation import some
 from geopov.cli._common import console
-from geopov.cli.maps._options import OutputMap
+from geopov.cli.maps._options import OutputMap, read_vector
 from geopov.errors import MapError
 
 app = typer.Typer()
@@ -69,8 +69,6 @@ def density(
     Example: geopov maps density districts.gpkg --id code --count people --cell-m 500 --lights viirs.tif
     --title "Population" --source "Census, VIIRS" --year 2021 -o people.tif
     """
-    import geopandas as gpd
-
     from geopov import maps
 
     table = maps.read_zones(
@@ -85,7 +83,7 @@ def density(
     given = lights is not None or elevation is not None or bool(covariate)
     groups = None
     if group is not None:
-        polygons = gpd.read_parquet(zones) if zones.suffix in {".parquet", ".geoparquet"} else gpd.read_file(zones)
+        polygons = read_vector(zones)
         if group not in polygons:
             raise MapError(f"{zones} has no column {group!r}; its columns are {some(polygons.columns, 20)}.")
         parents = polygons.assign(**{id_column: polygons[id_column].astype(str)}).drop_duplicates(id_column)

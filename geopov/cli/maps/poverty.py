@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from geopov.cli._common import console
-from geopov.cli.maps._options import OutputMap
+from geopov.cli.maps._options import OutputMap, read_vector
 from geopov.errors import MapError
 
 app = typer.Typer()
@@ -131,19 +131,28 @@ def poor(
         Path | None, typer.Option("--units", metavar="FILE", help="Polygons to print and write totals of.")
     ] = None,
     id_column: Annotated[str | None, typer.Option("--id", help="Column that names a unit.")] = None,
+    zones: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Census zones whose people every draw keeps.")
+    ] = None,
+    zones_id: Annotated[str | None, typer.Option("--zones-id", help="Column that names a zone.")] = None,
+    zones_count: Annotated[str | None, typer.Option("--zones-count", help="Column of its people.")] = None,
 ) -> None:
     """Map the number of poor, people times headcount, with the errors of both; and its totals by admin unit.
 
     Example: geopov maps poor map.tif --population people.tif --line 2.15 --line-unit "PPP USD per person per day"
     --within-sd 0.55 --correlation-km 30 --units districts.gpkg --id name -o poor.tif
     """
-    import geopandas as gpd
-
     from geopov import maps
     from geopov._validation import atomic_path
 
     if (units is None) != (id_column is None):
         raise MapError("--units and --id go together: polygons, and the column that names them.")
+    cells = None
+    if zones is not None and zones_id is not None and zones_count is not None:
+        with maps.RasterMap.open(population) as raster:
+            cells = maps.zone_cells(maps.read_zones(zones, id_column=zones_id, count_column=zones_count), raster.grid)
+    elif zones is not None or zones_id is not None or zones_count is not None:
+        raise MapError("--zones, --zones-id and --zones-count go together: polygons, their names and their people.")
     model = maps.PoorModel(
         welfare=welfare,
         population=population,
@@ -152,13 +161,13 @@ def poor(
         nugget_share=nugget_share,
         n_draws=draws,
         seed=seed,
+        zones=cells,
     )
     model.write(output)
     console.print(str(output), markup=False, soft_wrap=True)
     if units is None or id_column is None:
         return
-    polygons = gpd.read_parquet(units) if units.suffix == ".parquet" else gpd.read_file(units)
-    totals = model.totals(polygons, id_column=id_column)
+    totals = model.totals(read_vector(units), id_column=id_column)
     with atomic_path(output.with_suffix(".csv")) as partial:
         totals.units.to_csv(partial, index=False, float_format="%.10g")
     table = Table(id_column, "people", "poor", "interval", "headcount")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from geopov.cli._common import console
-from geopov.cli.maps._options import Source, Title, Year
+from geopov.cli.maps._options import Source, Title, Year, read_vector
 from geopov.errors import MapError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 app = typer.Typer()
 
@@ -69,8 +66,8 @@ def page(
         with TemporaryDirectory() as folder:
             layers = maps.write_layers(
                 Path(folder) / "layers.gpkg",
-                clusters=None if clusters is None else _table(clusters),
-                admin=None if admin is None else _table(admin),
+                clusters=None if clusters is None else read_vector(clusters),
+                admin=None if admin is None else read_vector(admin),
                 outcome=outcome,
                 admin_column=admin_column,
                 unit=unit,
@@ -101,11 +98,3 @@ def stac(
 
     collection = maps.Collection(id=name, title=title, description=description, license=licence)
     console.print(str(maps.write_stac(folder, paths, collection=collection, year=year)), markup=False, soft_wrap=True)
-
-
-def _table(path: Path) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-
-    if not path.is_file():
-        raise MapError(f"there is no file {path}; expected a table with geometry.")
-    return gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.table import Table
 
+from geopov._validation import atomic_path
 from geopov.cli._common import console
 from geopov.cli.survey._shared import (
     ImageryYears,
@@ -75,20 +77,33 @@ def lsms(
         float | None, typer.Option(help="Prices of the survey's base over those of that year.")
     ] = None,
     ppp_source: Annotated[str | None, typer.Option(help="Where factor and ratio are published.")] = None,
+    direct: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the headcount by --by as direct estimates for `maps admin`."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="region, stratum, urban or psu of the households.")
+    ] = None,
     min_households: MinHouseholds = 1,
     imagery_year: ImageryYears = None,
     nightlights_year: NightlightsYears = None,
     max_year_gap: MaxYearGap = None,
 ) -> None:
     """Clusters of an LSMS survey: consumption, poverty, and where they lie."""
+    if (direct is None) != (by is None):
+        raise SurveyError("--direct and --by go together: the file to write, and what to estimate by.")
     chosen = read_adapter(adapter)
     ppp = _ppp(ppp_factor, ppp_year, cpi_ratio, ppp_source)
     options: dict[str, Any] = {
         "line_ppp_usd": line_ppp_usd,
         "line_national": line_national,
         "min_households": min_households,
+        "by": by,
     }
     clusters = lsms_clusters(chosen, households=households, locations=locations, ppp=ppp, **options)
+    if direct is not None:
+        with atomic_path(direct) as partial:
+            pd.DataFrame(clusters.attrs["measures"]["headcount"]["areas"]).to_csv(partial, index=False)
     finish(
         clusters,
         output,
