@@ -33,7 +33,7 @@ from geopov.maps.qgis.layers import write_layers
 from geopov.maps.qgis.project import ProjectRaster, write_project
 from geopov.maps.qgis.qml import write_qml
 from geopov.maps.qgis.study_project import project_for_study
-from geopov.maps.read import RasterMap
+from geopov.maps.read import RasterMap, read_vector
 from geopov.maps.region import Region
 from geopov.maps.stac import Collection, write_stac
 from geopov.maps.styles import PRODUCTS, Product, Style, make_style, style_of
@@ -71,6 +71,7 @@ __all__ = [
     "print_map",
     "project_for_study",
     "publication_table",
+    "read_vector",
     "read_zones",
     "render",
     "style_of",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 from pyproj import CRS
@@ -19,6 +20,23 @@ from geopov.errors import MapError
 from geopov.grid import Bounds, CellGrid, as_crs
 
 _MAX_CELLS = 4_000_000
+
+
+def read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
+    """A table with geometry: GeoParquet, or any other vector file that GDAL reads.
+
+    Raises
+    ------
+    MapError
+        If the file is not there or cannot be read; ``what`` says what was to be in it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MapError(f"there is no file of {what} {path}.")
+    try:
+        return gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise MapError(f"{path} is not a readable file of polygons: {error}") from error
 
 
 @dataclass(frozen=True)

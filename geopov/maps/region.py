@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geopov.errors import MapError
 from geopov.grid import Bounds, CellGrid, as_crs, local_crs
+from geopov.maps.read import read_vector
 
 # A straight edge in one projection is a curve in another; edges are cut into pieces of this share of the extent first.
 _PIECES = 200
@@ -82,16 +83,11 @@ class Region:
         MapError
             If the file is not there, cannot be read, or holds no polygons.
         """
-        path = Path(path)
-        if not path.exists():
-            raise MapError(f"there is no region file {path}.")
+        table = read_vector(path, "the region")
         try:
-            table = gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)
             return cls.from_polygons(table)
         except MapError as error:
             raise MapError(f"{path}: {error}") from error
-        except (ValueError, OSError, RuntimeError) as error:
-            raise MapError(f"{path} is not a readable file of polygons: {error}") from error
 
     @property
     def lonlat_bounds(self) -> Bounds:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyogrio
 from pyproj.exceptions import CRSError
 
-from geopov._validation import ID_COLUMN, atomic_path, check_columns, check_points, check_unique
+from geopov._validation import ID_COLUMN, atomic_path, check_columns, check_points, check_unique, still_gpkg_date
 from geopov.errors import SurveyError
 from geopov.grid import as_crs
 from geopov.survey.data_dictionary import dictionary, flat_values
@@ -203,15 +203,10 @@ def write_clusters(
 
 
 def _write_gpkg(layers: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Layers of one GeoPackage, with the date of its last change held still so that a repeat gives the same bytes."""
-    option = "OGR_CURRENT_DATE"
-    before = pyogrio.get_gdal_config_option(option)
-    pyogrio.set_gdal_config_options({option: "1970-01-01T00:00:00.000Z"})
-    try:
+    """Layers of one GeoPackage."""
+    with still_gpkg_date():
         for layer, table in layers.items():
             pyogrio.write_dataframe(_flat(table), path, layer=layer, driver="GPKG", FID=_FID, GEOMETRY_NAME=_GEOMETRY)
-    finally:
-        pyogrio.set_gdal_config_options({option: before})
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:

@@ -86,7 +86,7 @@ def test_holes_stay_empty():
         (lambda: Region(shapely.Polygon(), polygons().crs), "no area"),
         (lambda: Region.from_bounds((84, 27, 86, 28)).to_crs("EPSG:1"), "no CRS"),
         (lambda: Region.from_bounds((84, 27, 100, 30)).to_crs("+proj=ortho +lon_0=0"), "area of use"),
-        (lambda: Region.from_file("nowhere.gpkg"), "no region file nowhere.gpkg"),
+        (lambda: Region.from_file("nowhere.gpkg"), "no file of the region nowhere.gpkg"),
     ],
 )
 def test_what_is_no_region(make, message):

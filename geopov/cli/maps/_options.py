@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from geopov.errors import MapError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 _STYLES = "people, density, consumption, headcount, poor, asset_wealth, ...; default: the map's own."
 
@@ -21,12 +16,3 @@ OutputMap = Annotated[Path, typer.Option("-o", "--output", metavar="MAP", help="
 Title = Annotated[str | None, typer.Option("--title", help="Headline; default: the map's own.")]
 Source = Annotated[str | None, typer.Option("--source", help="Whose data it is; default: the map's own.")]
 Year = Annotated[str | None, typer.Option("--year", help="Of the data; default: the map's own.")]
-
-
-def read_vector(path: Path) -> gpd.GeoDataFrame:
-    """A table with geometry: GeoParquet, or anything that GDAL reads."""
-    import geopandas as gpd
-
-    if not path.is_file():
-        raise MapError(f"there is no file {path}; expected a table with geometry.")
-    return gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from geopov._validation import some
 from geopov.cli._common import console
-from geopov.cli.maps._options import OutputMap, read_vector
+from geopov.cli.maps._options import OutputMap
 from geopov.errors import MapError
 
 app = typer.Typer()
@@ -83,7 +83,7 @@ def density(
     given = lights is not None or elevation is not None or bool(covariate)
     groups = None
     if group is not None:
-        polygons = read_vector(zones)
+        polygons = maps.read_vector(zones, "zones")
         if group not in polygons:
             raise MapError(f"{zones} has no column {group!r}; its columns are {some(polygons.columns, 20)}.")
         parents = polygons.assign(**{id_column: polygons[id_column].astype(str)}).drop_duplicates(id_column)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from geopov.cli._common import console
-from geopov.cli.maps._options import OutputMap, read_vector
+from geopov.cli.maps._options import OutputMap
 from geopov.errors import MapError
 
 app = typer.Typer()
@@ -167,7 +167,7 @@ def poor(
     console.print(str(output), markup=False, soft_wrap=True)
     if units is None or id_column is None:
         return
-    totals = model.totals(read_vector(units), id_column=id_column)
+    totals = model.totals(maps.read_vector(units, "units"), id_column=id_column)
     with atomic_path(output.with_suffix(".csv")) as partial:
         totals.units.to_csv(partial, index=False, float_format="%.10g")
     table = Table(id_column, "people", "poor", "interval", "headcount")

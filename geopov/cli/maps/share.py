@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from geopov.cli._common import console
-from geopov.cli.maps._options import Source, Title, Year, read_vector
+from geopov.cli.maps._options import Source, Title, Year
 from geopov.errors import MapError
 
 app = typer.Typer()
@@ -66,8 +66,8 @@ def page(
         with TemporaryDirectory() as folder:
             layers = maps.write_layers(
                 Path(folder) / "layers.gpkg",
-                clusters=None if clusters is None else read_vector(clusters),
-                admin=None if admin is None else read_vector(admin),
+                clusters=None if clusters is None else maps.read_vector(clusters, "clusters"),
+                admin=None if admin is None else maps.read_vector(admin, "units"),
                 outcome=outcome,
                 admin_column=admin_column,
                 unit=unit,

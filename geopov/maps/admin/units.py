@@ -19,14 +19,14 @@ import shapely
 from affine import Affine
 from rasterio.errors import RasterioIOError
 
-from geopov._validation import atomic_path, check_columns, check_unique, some
+from geopov._validation import atomic_path, check_columns, check_unique, some, still_gpkg_date
 from geopov.errors import MapError
 from geopov.grid import CellGrid
 from geopov.maps.density.population import Population
 from geopov.maps.density.weights import resample_to
 from geopov.maps.density.zone_cells import fractions_of
 from geopov.maps.density.zone_geometry import only_polygons, reproject
-from geopov.maps.read import RasterMap
+from geopov.maps.read import RasterMap, read_vector
 
 Floats = npt.NDArray[np.float64]
 
@@ -214,29 +214,15 @@ def write_admin(
 
 
 def _write_gpkg(table: gpd.GeoDataFrame, path: Path) -> None:
-    """One layer, with the date of its last change held still so that a repeat gives the same bytes."""
-    option = "OGR_CURRENT_DATE"
-    before = pyogrio.get_gdal_config_option(option)
-    pyogrio.set_gdal_config_options({option: "1970-01-01T00:00:00.000Z"})
+    """One layer."""
     options = {"FID": _FID, "GEOMETRY_NAME": _GEOMETRY}
-    try:
+    with still_gpkg_date():
         pyogrio.write_dataframe(table, path, layer="admin", driver="GPKG", promote_to_multi=True, layer_options=options)
-    finally:
-        pyogrio.set_gdal_config_options({option: before})
 
 
 def _read_units(polygons: gpd.GeoDataFrame | Path | str, id_column: str) -> gpd.GeoDataFrame:
     """Polygons with a CRS and unique ids of type str, repaired where their outlines cross."""
-    if isinstance(polygons, gpd.GeoDataFrame):
-        units = polygons
-    else:
-        path = Path(polygons)
-        if not path.exists():
-            raise MapError(f"there is no file of polygons {path}.")
-        try:
-            units = gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise MapError(f"{path} is not a readable file of polygons: {error}") from error
+    units = polygons if isinstance(polygons, gpd.GeoDataFrame) else read_vector(polygons, "polygons")
     check_columns(units, [id_column], "the table of polygons", MapError)
     if units.crs is None:
         raise MapError("the polygons have no CRS; set it, for example polygons.set_crs('EPSG:4326').")

@@ -19,6 +19,7 @@ from geopov.maps.density.population import Population, allocate
 from geopov.maps.density.weights import Floats
 from geopov.maps.density.zone_cells import ZoneCells, fractions_of, zone_cells
 from geopov.maps.density.zones import Zones
+from geopov.maps.read import read_vector
 
 Method = Literal["equal_area", "proportional", "settlement", "learned"]
 METHODS: tuple[Method, ...] = ("equal_area", "proportional", "settlement", "learned")
@@ -170,10 +171,7 @@ def _share_of(water: str | Path | gpd.GeoDataFrame, grid: CellGrid) -> Floats:
     """Share (height, width) of each cell that some polygons cover."""
     shapes = water
     if not isinstance(shapes, gpd.GeoDataFrame):
-        path = Path(shapes)
-        if not path.exists():
-            raise MapError(f"there is no file of water {path}; expected polygons.")
-        shapes = gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)
+        shapes = read_vector(shapes, "water")
     if shapes.crs is None:
         raise MapError("the polygons of water have no CRS; set it, for example water.set_crs('EPSG:4326').")
     whole = gpd.GeoSeries([shapes.geometry.make_valid().union_all()], crs=shapes.crs)

@@ -17,6 +17,7 @@ from geopov._validation import check_columns, check_unique, some
 from geopov.errors import MapError
 from geopov.maps.density.zone_cells import ZoneCells, zone_cells
 from geopov.maps.density.zone_geometry import gaps, ground_area_km2, only_polygons, overlaps
+from geopov.maps.read import read_vector
 
 __all__ = ["Problem", "ZoneCells", "Zones", "read_zones", "zone_cells"]
 
@@ -126,13 +127,7 @@ def _read_polygons(polygons: str | Path | gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     if isinstance(polygons, gpd.GeoDataFrame):
         shapes = polygons.reset_index(drop=True)
     else:
-        path = Path(polygons)
-        if not path.exists():
-            raise MapError(f"there is no file of zones {path}.")
-        try:
-            shapes = gpd.read_parquet(path) if path.suffix in {".parquet", ".geoparquet"} else gpd.read_file(path)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise MapError(f"{path} is not a readable file of polygons: {error}") from error
+        shapes = read_vector(polygons, "zones")
     if not isinstance(shapes, gpd.GeoDataFrame) or len(shapes) == 0:
         raise MapError("the table of zones holds no polygons; expected one row a zone.")
     if shapes.crs is None:

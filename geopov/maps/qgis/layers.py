@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyogrio
 
-from geopov._validation import atomic_path, check_columns, some
+from geopov._validation import atomic_path, check_columns, some, still_gpkg_date
 from geopov.errors import MapError
 from geopov.maps.qgis.vector_qml import Shape, VectorStyle, categorical, diverging, graduated, vector_qml
 from geopov.maps.styles import Style, make_style
@@ -171,18 +171,13 @@ def _check(table: gpd.GeoDataFrame, what: str, columns: list[str]) -> None:
 
 
 def _write(layers: list[GpkgLayer], path: Path) -> None:
-    """Layers and their styles, with the date of the last change held still so that a repeat gives the same bytes."""
-    option = "OGR_CURRENT_DATE"
-    before = pyogrio.get_gdal_config_option(option)
-    pyogrio.set_gdal_config_options({option: "1970-01-01T00:00:00.000Z"})
+    """Layers and their styles."""
     common = {"driver": "GPKG", "dataset_options": _OPTIONS}
-    try:
+    with still_gpkg_date():
         for layer in layers:
             options = {"FID": _FID, "GEOMETRY_NAME": _GEOMETRY, "IDENTIFIER": layer.title}
             pyogrio.write_dataframe(_flat(layer.table), path, layer=layer.name, layer_options=options, **common)
         pyogrio.write_dataframe(_styles(layers), path, layer="layer_styles", layer_options={"FID": "id"}, **common)
-    finally:
-        pyogrio.set_gdal_config_options({option: before})
 
 
 def _styles(layers: list[GpkgLayer]) -> pd.DataFrame:
