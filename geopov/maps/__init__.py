@@ -14,30 +14,34 @@ browser (:func:`write_page`), to paper (:func:`print_map`), to a catalogue (:fun
 
 from __future__ import annotations
 
-from geopov.maps.admin.publication import benchmark, publication_table
-from geopov.maps.admin.small_area import fay_herriot
-from geopov.maps.admin.units import aggregate, match, write_admin
-from geopov.maps.density.model import DensityModel, fit_density
-from geopov.maps.density.people_map import Covariates, map_density
-from geopov.maps.density.population import Population, allocate
-from geopov.maps.density.zone_cells import ZoneCells, zone_cells
-from geopov.maps.density.zones import Zones, read_zones
-from geopov.maps.picture.print import print_map
-from geopov.maps.picture.render import render
-from geopov.maps.poverty.indices import PovertyModel, write_consumption, write_poverty
-from geopov.maps.poverty.number import PoorModel, PoorTotals
-from geopov.maps.poverty.quintiles import write_quintiles
-from geopov.maps.predict import CellPredictor, predict
-from geopov.maps.product_check import check_product
-from geopov.maps.qgis.layers import write_layers
-from geopov.maps.qgis.project import ProjectRaster, write_project
-from geopov.maps.qgis.qml import write_qml
-from geopov.maps.qgis.study_project import project_for_study
-from geopov.maps.read import RasterMap, read_vector
-from geopov.maps.region import Region
-from geopov.maps.stac import Collection, write_stac
-from geopov.maps.styles import PRODUCTS, Product, Style, make_style, style_of
-from geopov.maps.web.page import PageLayer, PageVectors, write_page
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geopov.maps.admin.publication import benchmark, publication_table
+    from geopov.maps.admin.small_area import fay_herriot
+    from geopov.maps.admin.units import aggregate, match, write_admin
+    from geopov.maps.cells import CellPredictor, predict
+    from geopov.maps.density.model import DensityModel, fit_density
+    from geopov.maps.density.people_map import Covariates, map_density
+    from geopov.maps.density.population import Population, allocate
+    from geopov.maps.density.zone_cells import ZoneCells, zone_cells
+    from geopov.maps.density.zones import Zones, read_zones
+    from geopov.maps.picture.print import print_map
+    from geopov.maps.picture.render import render
+    from geopov.maps.poverty.indices import PovertyModel, write_consumption, write_poverty
+    from geopov.maps.poverty.number import PoorModel, PoorTotals
+    from geopov.maps.poverty.quintiles import write_quintiles
+    from geopov.maps.product_check import check_product
+    from geopov.maps.qgis.layers import write_layers
+    from geopov.maps.qgis.project import ProjectRaster, write_project
+    from geopov.maps.qgis.qml import write_qml
+    from geopov.maps.qgis.study_project import project_for_study
+    from geopov.maps.read import RasterMap, read_vector
+    from geopov.maps.region import Region
+    from geopov.maps.stac import Collection, write_stac
+    from geopov.maps.styles import PRODUCTS, Product, Style, make_style, style_of
+    from geopov.maps.web.page import PageLayer, PageVectors, write_page
 
 __all__ = [
     "PRODUCTS",
@@ -86,3 +90,89 @@ __all__ = [
     "write_stac",
     "zone_cells",
 ]
+
+_HOME = {
+    "admin.publication": (
+        "benchmark",
+        "publication_table",
+    ),
+    "admin.small_area": ("fay_herriot",),
+    "admin.units": (
+        "aggregate",
+        "match",
+        "write_admin",
+    ),
+    "cells": (
+        "CellPredictor",
+        "predict",
+    ),
+    "density.model": (
+        "DensityModel",
+        "fit_density",
+    ),
+    "density.people_map": (
+        "Covariates",
+        "map_density",
+    ),
+    "density.population": (
+        "Population",
+        "allocate",
+    ),
+    "density.zone_cells": (
+        "ZoneCells",
+        "zone_cells",
+    ),
+    "density.zones": (
+        "Zones",
+        "read_zones",
+    ),
+    "picture.print": ("print_map",),
+    "picture.render": ("render",),
+    "poverty.indices": (
+        "PovertyModel",
+        "write_consumption",
+        "write_poverty",
+    ),
+    "poverty.number": (
+        "PoorModel",
+        "PoorTotals",
+    ),
+    "poverty.quintiles": ("write_quintiles",),
+    "product_check": ("check_product",),
+    "qgis.layers": ("write_layers",),
+    "qgis.project": (
+        "ProjectRaster",
+        "write_project",
+    ),
+    "qgis.qml": ("write_qml",),
+    "qgis.study_project": ("project_for_study",),
+    "read": (
+        "RasterMap",
+        "read_vector",
+    ),
+    "region": ("Region",),
+    "stac": (
+        "Collection",
+        "write_stac",
+    ),
+    "styles": (
+        "PRODUCTS",
+        "Product",
+        "Style",
+        "make_style",
+        "style_of",
+    ),
+    "web.page": (
+        "PageLayer",
+        "PageVectors",
+        "write_page",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A command that draws a map needs no model, and one that shares people needs no page.
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"geopov.maps.{module}"), name)
+    raise AttributeError(f"module 'geopov.maps' has no attribute {name!r}")

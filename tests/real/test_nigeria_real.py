@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from geopov.grid import CellGrid, transform_xy
 from geopov.maps.admin.units import aggregate
-from geopov.maps.predict import predict
+from geopov.maps.cells import predict
 from geopov.maps.read import RasterMap
 from geopov.raster.write import write_cog
 

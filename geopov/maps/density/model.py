@@ -67,7 +67,7 @@ class DensityModel:
     predictor: Predictor = field(repr=False)
 
     def predict(self, covariates: npt.ArrayLike) -> Floats:
-        """Density of each cell, for :func:`geopov.maps.density.zones.allocate`, or as people per km² without any total.
+        """Density of each cell, for :func:`geopov.maps.allocate`, or as people per km² without any total.
 
         Parameters
         ----------
