@@ -187,6 +187,10 @@ def test_a_population_keeps_everybody_in_cells_that_the_census_zones_cut(tmp_pat
     table = aggregate(values, population, shape, id_column="unit")
     assert table["people"][0] == pytest.approx(100)
     assert table["wealth"][0] == pytest.approx(1.2)
+    # A unit drawn out over the sea, beyond the census zones, holds them once and not four times.
+    beyond = aggregate(values, population, units([at((0, 0), (2, 0), (2, 1), (0, 1))]), id_column="unit")
+    assert beyond["people"][0] == pytest.approx(100)
+    assert beyond["wealth"][0] == pytest.approx(1.2)
 
 
 def test_undeclared_missing_values_count_as_missing_and_declared_ones_may_be_replaced(tmp_path):

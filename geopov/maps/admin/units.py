@@ -24,7 +24,7 @@ from geopov.errors import MapError
 from geopov.grid import CellGrid
 from geopov.maps.density.population import Population
 from geopov.maps.density.weights import resample_to
-from geopov.maps.density.zone_cells import fractions_of
+from geopov.maps.density.zone_cells import fractions_of, people_shares
 from geopov.maps.density.zone_geometry import only_polygons, reproject
 from geopov.maps.read import RasterMap, read_vector
 
@@ -93,17 +93,17 @@ def aggregate(
     """
     units = _read_units(polygons, id_column)
     if isinstance(population, Population):
-        grid, people, name = population.grid, _spread(population), "the population"
-        total = population.total
+        grid, people, name = population.grid, np.nan_to_num(population.people, nan=0.0), "the population"
+        inside, total = population.inside, population.total
     else:
         grid, people = _read_people(population, population_band, population_nodata)
-        name, total = Path(population).name, float(people.sum())
+        name, inside, total = Path(population).name, None, float(people.sum())
     names, known = _read_values(values, grid, bands, nodata, (id_column, "people"))
     layers = [people]
     for value in known:
         covered = np.isfinite(value)
         layers += [np.where(covered, people, 0.0), np.where(covered, value, 0.0) * people]
-    sums = _sums(units, grid, layers)
+    sums = _sums(units, grid, layers, np.ones(people.shape) if inside is None else inside)
     table = pd.DataFrame({id_column: units[id_column], "people": sums[0]})
     with np.errstate(invalid="ignore", divide="ignore"):
         for band, covered_people, weighted in zip(names, sums[1::2], sums[2::2], strict=True):
@@ -250,14 +250,6 @@ def _ids(column: pd.Series, what: str) -> pd.Series:
     return ids
 
 
-def _spread(population: Population) -> Floats:
-    """People per cell as if those of a cut cell filled all of it, so that polygons up to the cut hold all of them."""
-    people = np.nan_to_num(population.people, nan=0.0)
-    if population.inside is None:
-        return people
-    return np.divide(people, population.inside, out=np.zeros_like(people), where=population.inside > 0)
-
-
 def _read_people(path: Path | str, band: str | None, nodata: float | None) -> tuple[CellGrid, Floats]:
     with RasterMap.open(path) as source:
         if band is None and source.count > 1 and "people" not in source.band_names:
@@ -312,16 +304,16 @@ def _read_band(source: RasterMap, number: int, nodata: float | None) -> Floats:
     return np.asarray(np.where(np.abs(values) < _SENTINEL, values, np.nan))
 
 
-def _sums(units: gpd.GeoDataFrame, grid: CellGrid, layers: Sequence[Floats]) -> Floats:
-    """Sums (layer, unit) of cells by their share in each unit, some rows of the grid at a time."""
+def _sums(units: gpd.GeoDataFrame, grid: CellGrid, layers: Sequence[Floats], inside: Floats) -> Floats:
+    """Sums (layer, unit) of cells by their people's share in each unit, some rows of the grid at a time."""
     shapes = gpd.GeoSeries(reproject(units.geometry, grid.crs, piece_m=250.0), crs=grid.crs)
     sums, across = np.zeros((len(layers), len(units))), grid.transform
     for first, last in grid.strips(max(1, _CELLS_PER_STRIP // grid.width)):
         down = Affine(across.a, 0, across.c, 0, across.e, across.f + first * across.e)
         part = CellGrid(grid.crs, down, grid.width, last - first)
-        fraction = fractions_of(shapes, part)
+        share = people_shares(fractions_of(shapes, part), inside[first:last])
         for row, layer in zip(sums, layers, strict=True):
-            row += fraction @ layer[first:last].ravel()
+            row += share @ layer[first:last].ravel()
     return sums
 
 

@@ -19,7 +19,7 @@ import scipy.sparse
 from geopov._validation import check_columns, some
 from geopov.errors import MapError
 from geopov.grid import CellGrid
-from geopov.maps.density.zone_cells import ZoneCells, fractions_of, representative_cells
+from geopov.maps.density.zone_cells import ZoneCells, fractions_of, people_shares, representative_cells
 from geopov.maps.density.zone_geometry import cell_area_km2
 from geopov.maps.density.zone_notes import allocation_notes
 from geopov.raster.write import write_cog
@@ -105,11 +105,8 @@ class Population:
         """
         if polygons.crs is None:
             raise MapError("the polygons have no CRS; set it, for example polygons.set_crs('EPSG:4326').")
-        fraction = fractions_of(polygons, self.grid)
         inside = np.ones(self.people.shape) if self.inside is None else self.inside
-        claimed = np.minimum(np.asarray(fraction.sum(axis=0)).ravel(), 1.0)
-        whole = np.maximum(inside.ravel(), claimed)
-        return fraction.multiply(np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)).tocsr()
+        return people_shares(fractions_of(polygons, self.grid), inside)
 
     def totals(self, polygons: gpd.GeoDataFrame, *, id_column: str) -> pd.Series:
         """People inside each polygon, cells on its border by exact fraction.

@@ -162,6 +162,22 @@ def fractions_of(shapes: gpd.GeoSeries, grid: CellGrid) -> scipy.sparse.csr_matr
     return polygon_coverage(_in_cells(shapes, grid), height=grid.height, width=grid.width)
 
 
+def people_shares(fraction: scipy.sparse.csr_matrix, inside: npt.NDArray[np.float64]) -> scipy.sparse.csr_matrix:
+    """Which share of each cell's people each polygon holds.
+
+    Parameters
+    ----------
+    fraction : csr_matrix (n, cells)
+        Of the cells' areas, by polygon, as of :func:`fractions_of`.
+    inside : array of as many cells
+        Share of the cell that its people are spread over. Where polygons together reach beyond it, nobody is counted
+        twice for that.
+    """
+    claimed = np.minimum(np.asarray(fraction.sum(axis=0)).ravel(), 1.0)
+    whole = np.maximum(inside.ravel(), claimed)
+    return fraction.multiply(np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)).tocsr()
+
+
 def representative_cells(shapes: gpd.GeoSeries, grid: CellGrid) -> npt.NDArray[np.int64]:
     """The cell, counted along rows, that holds a point inside each polygon; -1 where that lies outside the grid."""
     points = shapely.point_on_surface(shapes.to_numpy())
