@@ -9,7 +9,8 @@ import rasterio
 from affine import Affine
 from typer.testing import CliRunner
 
-from geopov.cli.features import app, read_spec
+from geopov.cli.features import app
+from geopov.cli.features.extract import read_spec
 from geopov.errors import FeatureError
 from geopov.features import build, extract, read_features
 from geopov.tiles import TileSet, TileSpec

@@ -14,9 +14,9 @@ from pyproj import CRS, Geod
 
 from geopov.errors import MapError
 from geopov.grid import CellGrid, transform_xy
-from geopov.maps.density.coverage import polygon_coverage, quad_coverage
 from geopov.maps.density.zone_geometry import cell_area_km2, ground_area_km2
 from geopov.maps.density.zones import read_zones, zone_cells
+from geopov.raster.coverage import polygon_coverage, quad_coverage
 
 HEIGHT, WIDTH = 7, 9
 METRES = "EPSG:32645"
@@ -52,7 +52,7 @@ def test_coverage_does_not_depend_on_direction_or_batches(monkeypatch):
     rng = np.random.default_rng(1)
     shapes = shapely.buffer(shapely.points(rng.uniform(0, 8, (40, 2))), rng.uniform(0.2, 3, 40))
     forward = polygon_coverage(shapes, height=HEIGHT, width=WIDTH)
-    monkeypatch.setattr("geopov.maps.density.coverage._EDGES_AT_ONCE", 100)
+    monkeypatch.setattr("geopov.raster.coverage._EDGES_AT_ONCE", 100)
     backward = polygon_coverage(shapely.reverse(shapes), height=HEIGHT, width=WIDTH)
     assert forward.shape == (40, HEIGHT * WIDTH)
     np.testing.assert_allclose(backward.toarray(), forward.toarray(), atol=1e-12)

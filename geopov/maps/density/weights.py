@@ -15,8 +15,8 @@ from rasterio.windows import Window
 
 from geopov.errors import MapError
 from geopov.grid import CellGrid
-from geopov.maps.density.coverage import quad_area, quad_coverage
 from geopov.raster import Scene
+from geopov.raster.coverage import quad_area, quad_coverage
 from geopov.raster.file import RasterFile
 
 Floats = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ import shapely
 from geopov._validation import some
 from geopov.errors import MapError
 from geopov.grid import CellGrid, transform_xy
-from geopov.maps.density.coverage import polygon_coverage
 from geopov.maps.density.zone_geometry import cell_area_km2, reproject
+from geopov.raster.coverage import polygon_coverage
 
 if TYPE_CHECKING:
     from geopov.maps.density.zones import Zones

@@ -1,4 +1,4 @@
-"""``geopov features``: tiles to features."""
+"""``geopov features extract`` and ``list``: tiles to features."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from geopov.cli._common import console, progress_bar
 from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, open_scene_options, read_points
 from geopov.errors import FeatureError
 
-app = typer.Typer(help="Features of tiles, from statistics or a network.", no_args_is_help=True)
 
-
-@app.command()
 def extract(
     extractor: Annotated[
         str,
@@ -100,7 +97,6 @@ def extract(
             console.print(f"dropped {count}: {reason} ({names})", highlight=False, markup=False)
 
 
-@app.command("list")
 def list_extractors() -> None:
     """List the names of extractors on this machine.
 
