@@ -12,6 +12,8 @@ from rich.text import Text
 from geopov.cli._common import console, progress_bar
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from geopov.regression import CrossValidation, Splits
 
 app = typer.Typer(help="Fit a model of welfare on features, and score it honestly.", no_args_is_help=True)
@@ -50,6 +52,23 @@ def fit(
     components: Annotated[
         int | None, typer.Option("--components", help="Reduce the features to so many principal components.")
     ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--block", metavar="NAME=FILE", help="Further features, as a block with a penalty of its own; repeat it."
+        ),
+    ] = None,
+    banded: Annotated[
+        bool | None,
+        typer.Option(
+            "--banded/--no-banded",
+            help="One penalty for each block of features, 'block:feature'. Default: where --block is given.",
+        ),
+    ] = None,
+    n_iter: Annotated[
+        int | None,
+        typer.Option("--block-draws", min=1, help="Weightings of the blocks that --banded tries. Default: 10 a block."),
+    ] = None,
     unit: Annotated[str, typer.Option("--unit", help="Unit of the outcome, for the report.")] = "",
     label: Annotated[str, typer.Option("--label", help="Name of the outcome, for the report.")] = "",
     coverage: Annotated[float, typer.Option("--coverage", help="Nominal coverage of the intervals.")] = 0.9,
@@ -74,6 +93,9 @@ def fit(
 
     Example: geopov regression fit --features features.nc --clusters clusters.parquet --outcome asset_wealth
     --block-km 50 --baseline nightlights.nc -o wealth/
+
+    Example: geopov regression fit --features images.nc --block lights=lights.nc --block text=text.nc
+    --clusters clusters.parquet --outcome asset_wealth -o fused/
     """
     import geopandas as gpd
 
@@ -81,15 +103,21 @@ def fit(
     from geopov.errors import RegressionError
     from geopov.features import read_features
     from geopov.regression import SpatialBlocks, WelfareRidge, evaluate, footprint_km
+    from geopov.regression.banded import BandedRidge
     from geopov.study import describe_survey
 
-    paths = {"features": features, "clusters": clusters}
+    named = _named_blocks(block or [])
+    paths = {"features": features, "clusters": clusters} | {f"block {name}": path for name, path in named.items()}
     paths |= {"baseline": baseline} if baseline else {}
     paths |= {"random-convolution": random_convolution} if random_convolution else {}
     for name, path in paths.items():
         if not path.is_file():
             raise RegressionError(f"--{name} is {path}, which is not there; expected the file an earlier stage wrote.")
-    X = read_features(features)
+    X = _read_blocks(features, named)
+    if banded is None:
+        banded = bool(named)
+    if banded and components is not None:
+        raise RegressionError("--components and --banded are both given; expected one of them.")
     # Training clusters whose tiles would reach into test tiles are left out, unless they are asked for.
     tile_km = 0.0 if allow_overlap else footprint_km(X.attrs)
     splits = _given_splits(fold_column, leave_out, buffer_km=buffer_km, tile_km=tile_km) or SpatialBlocks(
@@ -98,7 +126,7 @@ def fit(
     table = gpd.read_parquet(clusters)
     with progress_bar("Cross-validating") as progress:
         validation, _ = evaluate(
-            WelfareRidge(n_components=components),
+            BandedRidge(n_iter=n_iter, seed=seed) if banded else WelfareRidge(n_components=components),
             X,
             table,
             outcome=outcome,
@@ -189,6 +217,27 @@ def score(
         inputs={name: sha256_of(path) for name, path in paths.items()},
     )
     _show(validation, outcome)
+
+
+def _named_blocks(texts: list[str]) -> dict[str, Path]:
+    from geopov.errors import RegressionError
+
+    named: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path) or name in (*named, "features"):
+            raise RegressionError(f"--block is {text!r}; expected NAME=FILE, each name once and none 'features'.")
+        named[name] = Path(path)
+    return named
+
+
+def _read_blocks(features: Path, named: dict[str, Path]) -> xr.DataArray:
+    """The features alone, as they are, or fused with further blocks as the block ``features``."""
+    from geopov.features import read_features
+    from geopov.regression.fusion import fuse
+
+    X = read_features(features)
+    return fuse({"features": X} | {name: read_features(path) for name, path in named.items()}) if named else X
 
 
 def _show(validation: CrossValidation, outcome: str) -> None:

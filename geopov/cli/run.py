@@ -32,7 +32,7 @@ def run(
     from geopov.study import prepare_study, run_study
 
     with progress_bar("Fetching sources") as progress:
-        prepared = prepare_study(study, progress=progress)
+        prepared = prepare_study(study, work=work, progress=progress)
     folder = run_study(prepared, work=work, cores=cores, dry_run=dry_run, say=console.print)
     if not dry_run:
         _summary(folder)

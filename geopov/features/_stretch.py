@@ -70,7 +70,12 @@ def limits_of(
 
 def to_unit(values: Array, lo: Any, hi: Any, *, stretch: str) -> Floats32:
     """Values clipped to ``lo`` and ``hi`` and brought to 0 to 1; the limits broadcast against them."""
-    clipped = np.clip(values.astype(np.float32), lo, hi)
+    # In place: the largest cost of preparing a tile is memory.
+    unit: Floats32 = values.astype(np.float32)
+    np.clip(unit, lo, hi, out=unit)
     if stretch == "log":
-        clipped, lo, hi = np.log(clipped), np.log(lo), np.log(hi)
-    return np.asarray((clipped - lo) / (hi - lo), dtype=np.float32)
+        lo, hi = np.log(lo), np.log(hi)
+        np.log(unit, out=unit)
+    unit -= lo
+    unit /= hi - lo
+    return unit

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -18,16 +19,27 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geopov._optional import is_available, require
 from geopov.errors import FeatureError
+from geopov.features._prefetch import prefetch
 
-__all__ = ["EngineName", "PooledNetwork", "choose_engine", "make_engine", "micro_batch", "torch_threads"]
+__all__ = [
+    "EngineName",
+    "Forward",
+    "PooledNetwork",
+    "choose_engine",
+    "forward_all",
+    "make_engine",
+    "micro_batch",
+    "torch_threads",
+]
 
 EngineName = Literal["auto", "eager", "fused", "onnxruntime", "cuda"]
 Forward = Callable[[torch.Tensor], npt.NDArray[np.float32]]
 """Images (n, 3, y, x), float32 on the CPU, to features (n, n_features)."""
 
 # Pixels of one forward pass: on CPUs larger batches leave the caches and gain nothing, on GPUs smaller ones starve it.
-_PIXELS = {"cpu": 64 * 96**2, "cuda": 256 * 224**2}
-_LARGEST = {"cpu": 64, "cuda": 1024}
+# ONNX Runtime's passes have one thread, so that a smaller batch keeps it busy.
+_PIXELS = {"eager": 64 * 96**2, "fused": 64 * 96**2, "onnxruntime": 4 * 224**2, "cuda": 256 * 224**2}
+_LARGEST = {"eager": 64, "fused": 64, "onnxruntime": 64, "cuda": 1024}
 
 
 class PooledNetwork(nn.Module):
@@ -86,15 +98,51 @@ def choose_engine(name: EngineName) -> EngineName:
 
 
 def micro_batch(height: int, width: int, *, engine: EngineName) -> int:
-    """Images in one forward pass: a power of two that depends on nothing but their size and the device."""
-    device = "cuda" if engine == "cuda" else "cpu"
-    fitting = _PIXELS[device] // (height * width)
-    return int(min(_LARGEST[device], 1 << max(fitting.bit_length() - 1, 0)))
+    """Images in one forward pass: a power of two that depends on nothing but their size and the engine."""
+    fitting = _PIXELS[engine] // (height * width)
+    return int(min(_LARGEST[engine], 1 << max(fitting.bit_length() - 1, 0)))
 
 
-def make_engine(
-    name: EngineName, network: nn.Module, sample: torch.Tensor, *, threads: int | None, half: bool
-) -> Forward:
+def forward_all(
+    forward: Forward, prepare: Callable[[int], torch.Tensor], n: int, *, engine: EngineName, threads: int | None
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Micro-batches through a network, prepared where that costs least.
+
+    ONNX Runtime computes several micro-batches at once with one thread each: threads that never wait for one another
+    gain more than threads that share a micro-batch, above all beside those that read tiles; and the numbers do not
+    depend on how many there are. A GPU computes one while a thread prepares the next. PyTorch's threads on a CPU share
+    each.
+
+    Parameters
+    ----------
+    forward : callable
+        From :func:`make_engine`.
+    prepare : callable
+        From the number of a micro-batch to its images; called in any thread.
+    n : int
+        Number of micro-batches.
+    engine : str
+        As given to :func:`make_engine`.
+    threads : int, optional
+        On a CPU; default: PyTorch's number.
+
+    Yields
+    ------
+    float32 array (images, n_features)
+        In the order of the micro-batches.
+    """
+    workers = threads or torch.get_num_threads()
+    if engine == "onnxruntime":
+        # Threads of the pool take their number of threads from here.
+        with torch_threads(1), ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda i: forward(prepare(i)), range(n))
+    else:
+        with torch_threads(workers):
+            images = map(prepare, range(n))
+            yield from map(forward, prefetch(images, depth=1) if engine == "cuda" else images)
+
+
+def make_engine(name: EngineName, network: nn.Module, sample: torch.Tensor, *, half: bool) -> Forward:
     """Prepare a network for images shaped as ``sample``.
 
     Parameters
@@ -106,13 +154,11 @@ def make_engine(
     sample : Tensor (n, 3, y, x)
         Every later call has this shape, which lets ONNX Runtime plan, and makes a tile's numbers independent of how
         many others there are.
-    threads : int, optional
-        Threads within one forward pass; default: PyTorch's number.
     half : bool
         Half precision, on a GPU only.
     """
     if name == "onnxruntime":
-        return _onnxruntime(network, sample, threads)
+        return _onnxruntime(network, sample)
     if name == "cuda":
         return _cuda(network, half)
     if name == "fused":
@@ -191,16 +237,15 @@ def _conv_norm_pairs(network: nn.Module, sample: torch.Tensor) -> list[tuple[str
     return pairs
 
 
-def _onnxruntime(network: nn.Module, sample: torch.Tensor, threads: int | None) -> Forward:
+def _onnxruntime(network: nn.Module, sample: torch.Tensor) -> Forward:
     purpose = "The engine 'onnxruntime'"
     onnxruntime = require("onnxruntime", purpose=purpose)
     require("onnxscript", purpose=purpose)
     program = torch.onnx.export(network, (sample,), dynamo=True, verbose=False)
     assert program is not None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = 1
     options.use_deterministic_compute = True
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -220,7 +265,9 @@ def _cuda(network: nn.Module, half: bool) -> Forward:
         # TF32 keeps ten bits, fewer than the agreement with CPUs that is promised.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=half)
         with torch.inference_mode(), exact, torch.autocast("cuda", dtype=torch.float16, enabled=half):
-            placed = images.to("cuda").contiguous(memory_format=torch.channels_last)
+            # Only from pinned memory does a copy run beside the computing.
+            ready = images if images.is_cuda else images.pin_memory().to("cuda", non_blocking=True)
+            placed = ready.contiguous(memory_format=torch.channels_last)
             return np.asarray(network(placed).float().cpu().numpy())
 
     return forward

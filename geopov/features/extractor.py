@@ -14,6 +14,7 @@ from geopov._optional import is_available, require
 from geopov._validation import some
 from geopov.errors import FeatureError
 from geopov.features._input import Array
+from geopov.features.callable import CALLABLE
 from geopov.features.histograms import BandHistograms
 from geopov.features.preprocess import Preprocessing
 from geopov.features.statistics import BandStatistics
@@ -62,8 +63,9 @@ def build(specs: Spec | Sequence[Spec]) -> Extractor:
     ----------
     specs : str, mapping, or a sequence of them
         A name, or a mapping with ``name`` and the extractor's parameters. Names are ``band_statistics``, ``band_mean``
-        (short for the statistic "mean"), ``band_histograms``, ``random_convolution``, ``efficientnet_lite0``, and
-        torchvision's convolutional classifiers.
+        (short for the statistic "mean"), ``band_histograms``, ``random_convolution``, ``pretrained`` (a network that
+        was trained here: ``weights`` is its folder), ``efficientnet_lite0``, torchvision's convolutional classifiers,
+        and ``timm/NAME`` for those of timm.
 
     Returns
     -------
@@ -92,11 +94,12 @@ def build(specs: Spec | Sequence[Spec]) -> Extractor:
 
 def extractor_names() -> list[str]:
     """Names :func:`build` knows on this machine; what needs torch or torchvision only where they are installed."""
-    own = [name for name in _BUILDERS if name != "random_convolution" or is_available("torch")]
+    own = [name for name in _BUILDERS if name != CALLABLE and (name != "random_convolution" or is_available("torch"))]
     if is_available("torch") and is_available("torchvision"):
         from geopov.features.backbones import network_names
+        from geopov.features.network import PRETRAINED
 
-        return own + network_names()
+        return [*own, PRETRAINED, *network_names()]
     return own
 
 
@@ -192,6 +195,15 @@ def _build_random_convolution(name: str, parameters: dict[str, Any]) -> Extracto
     return RandomConvolution(**parameters)
 
 
+def _refuse_callable(name: str, parameters: dict[str, Any]) -> Extractor:
+    called = parameters.get("called", name)
+    raise FeatureError(
+        f"the extractor {called!r} is a function ({parameters.get('function', 'of unknown origin')}), and a "
+        "specification is data, which is not allowed to name code to run. Make it in code: "
+        "geopov.features.callable.CallableExtractor(function, name=..., feature_names=...)."
+    )
+
+
 def _build_network(name: str, parameters: dict[str, Any]) -> Extractor:
     for module in ("torch", "torchvision"):
         require(module, purpose=f"The extractor {name!r} is none of {some(_BUILDERS)}; a network")
@@ -215,5 +227,6 @@ _BUILDERS: dict[str, Callable[[str, dict[str, Any]], Extractor]] = {
     "band_mean": _build_statistics,
     "band_histograms": _build_histograms,
     "concatenation": _build_concatenation,
+    CALLABLE: _refuse_callable,
     "random_convolution": _build_random_convolution,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,19 +19,23 @@ from torch.nn import functional
 from geopov import __version__
 from geopov.errors import FeatureError
 from geopov.features._input import Array, band_positions, check_batch, check_context, enough_valid
-from geopov.features.backbones import load_backbone
+from geopov.features.backbones import Backbone, load_backbone
 from geopov.features.engines import (
     EngineName,
     Forward,
     PooledNetwork,
     choose_engine,
+    forward_all,
     make_engine,
     micro_batch,
-    torch_threads,
 )
 from geopov.features.preprocess import Preprocessing
+from geopov.features.trained import TrainedParts, load_trained
 
-__all__ = ["NetworkExtractor"]
+__all__ = ["PRETRAINED", "NetworkExtractor"]
+
+PRETRAINED = "pretrained"
+"""Name of the extractor whose weights are a folder that training wrote."""
 
 
 class NetworkExtractor:
@@ -45,15 +49,17 @@ class NetworkExtractor:
     Parameters
     ----------
     name : str
-        ``efficientnet_lite0``, or a convolutional classifier of torchvision.
+        ``efficientnet_lite0``, a convolutional classifier of torchvision, ``timm/NAME`` for one of timm, or
+        ``pretrained`` for a network that :func:`geopov.features.training.fit.pretrain` trained.
     weights : str or path, optional
-        ``"imagenet"``, the path of a state dict (``.pth``), or None for a random start.
+        ``"imagenet"``, the path of a state dict (``.pth``), or None for a random start. Of a pretrained network: its
+        folder, whose card decides bands, stretch, limits, ``input_px`` and, unless given, ``context_px``.
     weights_sha256 : str, optional
         What the weights must hash to; a specification saved with a model carries it.
     seed : int
         Of the random start.
-    context_px : int
-        Context around the tiles, on each side.
+    context_px : int, optional
+        Context around the tiles, on each side. Default: 0, or that of the tiles a pretrained network was trained on.
     engine : {"auto", "eager", "fused", "onnxruntime", "cuda"}
         How the network is run; "auto" takes what is fastest here. Engines agree to about 1e-6 of the features' scale,
         not to the bit; one engine repeats itself to the bit.
@@ -63,6 +69,11 @@ class NetworkExtractor:
         Half precision on a GPU, at a cost of about three digits.
     **preprocessing
         See :class:`geopov.features.Preprocessing`.
+
+    Attributes
+    ----------
+    trained : TrainedParts or None
+        Card and head of a pretrained network.
     """
 
     def __init__(
@@ -72,25 +83,31 @@ class NetworkExtractor:
         weights: str | os.PathLike[str] | None = "imagenet",
         weights_sha256: str | None = None,
         seed: int = 0,
-        context_px: int = 0,
+        context_px: int | None = None,
         engine: EngineName = "auto",
         threads: int | None = None,
         half: bool = False,
         **preprocessing: Any,
     ) -> None:
-        check_context(context_px)
         weights = None if weights is None else os.fspath(weights)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise FeatureError(f"threads is {threads!r}; expected a whole number above zero, or nothing.")
         self.name = name
-        self.context_px = context_px
-        self.preprocessing = Preprocessing(**preprocessing)
         self.engine = choose_engine(engine)
         if half and self.engine != "cuda":
             raise FeatureError(f"half is asked for, but the engine is {self.engine!r}; half precision needs a GPU.")
         self._asked: dict[str, Any] = {"weights": weights, "seed": seed, "engine": engine, "half": half}
         self._threads, self._half = threads, half
-        self._backbone = load_backbone(name, weights=weights, seed=seed)
+        self.trained = _from_folder(weights, preprocessing) if name == PRETRAINED else None
+        trained_px = 0
+        if self.trained is not None:
+            self._backbone, trained_px = self.trained.backbone, self.trained.card.context_px
+            self.preprocessing = Preprocessing(**_seen_by(self.trained), **preprocessing)
+        else:
+            self.preprocessing = Preprocessing(**preprocessing)
+            self._backbone = load_backbone(name, weights=weights, seed=seed, n_bands=len(self.preprocessing.bands))
+        self.context_px = trained_px if context_px is None else context_px
+        check_context(self.context_px)
         found = self._backbone.weights.sha256
         if weights_sha256 is not None and found != weights_sha256:
             raise FeatureError(
@@ -99,6 +116,11 @@ class NetworkExtractor:
         self._band_names: tuple[str, ...] | None = None
         # Shared by the copies that for_bands makes: preparing an engine takes seconds.
         self._engines: dict[tuple[int, float], Forward] = {}
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network without its head."""
+        return self._backbone
 
     @property
     def feature_names(self) -> list[str]:
@@ -117,7 +139,10 @@ class NetworkExtractor:
         spec = {"name": self.name, "weights": self._asked["weights"], "weights_sha256": self._backbone.weights.sha256}
         if self._asked["weights"] is None:
             spec = {"name": self.name, "weights": None, "seed": self._asked["seed"]}
-        spec |= self.preprocessing.to_dict() | {"context_px": self.context_px}
+        seen = self.preprocessing.to_dict()
+        if self.name == PRETRAINED:
+            seen = {"min_valid": seen["min_valid"]}
+        spec |= seen | {"context_px": self.context_px}
         return spec | {key: self._asked[key] for key in ("engine", "half") if self._asked[key] not in ("auto", False)}
 
     def provenance(self) -> dict[str, Any]:
@@ -125,6 +150,7 @@ class NetworkExtractor:
         return {
             "extractor": self.spec(),
             "weights": asdict(self._backbone.weights),
+            "preprocessing": self.preprocessing.to_dict(),
             "mean": list(self._backbone.mean),
             "std": list(self._backbone.std),
             "pooling": "mean of the final feature map over the tile",
@@ -150,42 +176,78 @@ class NetworkExtractor:
         size_px = check_batch(data, valid, context_px=self.context_px)
         enough = enough_valid(valid, size_px=size_px, min_valid=self.preprocessing.min_valid)
         rows = np.full((len(data), self._backbone.n_features), np.nan, dtype=np.float32)
-        mean, std = self._backbone.mean, self._backbone.std
-        planes = self.preprocessing.planes(data[enough], valid[enough], band_names=self._band_names, mean=mean, std=std)
-        with torch_threads(self._threads):
-            rows[enough] = self._forward(torch.from_numpy(planes), size_px)
+        rows[enough] = self._forward(data, valid, np.flatnonzero(enough), size_px)
         return rows
 
-    def _forward(self, planes: torch.Tensor, size_px: int) -> npt.NDArray[np.float32]:
-        total_px = int(planes.shape[-1])
+    def _forward(self, data: Array, valid: Array, kept: npt.NDArray[np.intp], size_px: int) -> npt.NDArray[np.float32]:
+        """Features of the tiles ``kept``."""
+        found = np.empty((len(kept), self._backbone.n_features), dtype=np.float32)
+        if not len(kept):
+            return found
+        total_px = int(data.shape[-1])
         input_px = self.preprocessing.input_px
         side = total_px if input_px is None else round(input_px * total_px / size_px)
         step = micro_batch(side, side, engine=self.engine)
-        found = np.empty((len(planes), self._backbone.n_features), dtype=np.float32)
-        for start in range(0, len(planes), step):
-            part = planes[start : start + step]
-            if side != total_px:
-                part = functional.interpolate(
-                    part, size=(side, side), mode="bilinear", align_corners=False, antialias=side < total_px
-                )
-            n = len(part)
-            if n < step:
-                # One shape throughout, so that a tile's numbers do not depend on how many came with it.
-                part = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, step - n))
-            found[start : start + n] = self._engine(part, size_px / total_px)(part)[:n]
+
+        def prepare(part: int) -> torch.Tensor:
+            rows = kept[part * step : (part + 1) * step]
+            return self._images(data[rows], valid[rows], side, step)
+
+        engine = self._engine(prepare, side, size_px / total_px)
+        n_parts = -(-len(kept) // step)
+        for part, features in enumerate(
+            forward_all(engine, prepare, n_parts, engine=self.engine, threads=self._threads)
+        ):
+            place = found[part * step : (part + 1) * step]
+            place[:] = features[: len(place)]
         return found
 
-    def _engine(self, images: torch.Tensor, share: float) -> Forward:
-        key = (int(images.shape[-1]), share)
+    def _images(self, data: Array, valid: Array, side: int, n: int) -> torch.Tensor:
+        """Tiles as the network sees them, filled up to ``n``."""
+        mean, std = self._backbone.mean, self._backbone.std
+        planes = self.preprocessing.planes(data, valid, band_names=self._band_names, mean=mean, std=std)
+        images = torch.from_numpy(planes)
+        if side != planes.shape[-1]:
+            shrinks = side < planes.shape[-1]
+            images = functional.interpolate(
+                images, size=(side, side), mode="bilinear", align_corners=False, antialias=shrinks
+            )
+        if len(images) < n:
+            # One shape throughout, so that a tile's numbers do not depend on how many came with it.
+            images = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, n - len(images)))
+        return images
+
+    def _engine(self, prepare: Callable[[int], torch.Tensor], side: int, share: float) -> Forward:
+        key = (side, share)
         if key not in self._engines:
+            images = prepare(0)
             network = PooledNetwork(self._backbone.trunk, share=share).eval()
             try:
                 with torch.inference_mode():
                     network(images[:1])
             except RuntimeError as error:
                 raise FeatureError(
-                    f"{self.name} cannot take images of {key[0]} px ({str(error).splitlines()[0]}). "
+                    f"{self.name} cannot take images of {side} px ({str(error).splitlines()[0]}). "
                     "Give a larger input_px."
                 ) from error
-            self._engines[key] = make_engine(self.engine, network, images, threads=self._threads, half=self._half)
+            self._engines[key] = make_engine(self.engine, network, images, half=self._half)
         return self._engines[key]
+
+
+def _from_folder(folder: str | None, asked: dict[str, Any]) -> TrainedParts:
+    if folder is None or folder == "imagenet":
+        raise FeatureError(
+            f"weights is {folder!r}; the extractor {PRETRAINED!r} needs the folder of a trained network, such as "
+            "weights: networks/lights."
+        )
+    if fixed := sorted(set(asked) - {"min_valid"}):
+        raise FeatureError(
+            f"{', '.join(fixed)} cannot be given with {PRETRAINED!r}: the card in {folder} says what the network was "
+            "trained on."
+        )
+    return load_trained(folder)
+
+
+def _seen_by(trained: TrainedParts) -> dict[str, Any]:
+    card = trained.card
+    return {key: getattr(card, key) for key in ("bands", "stretch", "lo", "hi", "input_px")}

@@ -1,4 +1,4 @@
-"""From pixel values to what a network was trained on: three planes of zero mean and unit variance."""
+"""From pixel values to what a network was trained on: planes of zero mean and unit variance, one a band."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from geopov.features._stretch import Stretch, as_numbers, check_stretch, limits_
 
 __all__ = ["Preprocessing"]
 
-Limit = float | tuple[float, float, float]
+Limit = float | tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How bands become the red, green and blue planes of a network.
+    """How bands become the planes of a network: red, green and blue, or those of a network made over for others.
 
     Nothing is fitted on the data: a limit taken from the tiles at hand would differ between clusters and map cells,
     and would let test clusters leak into training.
 
     Parameters
     ----------
-    bands : three of str or int
-        Bands shown to the network as red, green and blue: names, or numbers counted from 1 as GDAL does. One band may
-        be repeated, such as ``(1, 1, 1)`` for a nightlights image.
+    bands : sequence of str or int
+        Bands shown to the network: names, or numbers counted from 1 as GDAL does. Three are its red, green and blue,
+        and one may be repeated, such as ``(1, 1, 1)`` for a nightlights image. For any other number the network's first
+        convolution is made over, see :func:`geopov.features.inflate.inflated`.
     stretch : {"linear", "log"}
         How values between ``lo`` and ``hi`` are spread over 0 to 1; values outside are clipped. "log" suits radiance
         and other skewed bands, and needs ``lo`` above zero.
-    lo, hi : float or three floats, optional
+    lo, hi : float or sequence of float, optional
         Limits in the unit of the bands, one for all or one a plane. Required unless the tiles are uint8, where they are
         0 and 255.
     input_px : int, optional
@@ -52,14 +53,11 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         bands = check_bands(self.bands, "bands")
-        if len(bands) != 3:
-            raise FeatureError(
-                f"bands is {list(bands)!r}; expected three, for the network's red, green and blue. "
-                "Repeat one if there is only one: bands=[1, 1, 1]."
-            )
+        if not bands:
+            raise FeatureError("bands is empty; expected at least one, by custom three: red, green and blue.")
         object.__setattr__(self, "bands", bands)
         for name in ("lo", "hi"):
-            object.__setattr__(self, name, _as_limit(getattr(self, name), name))
+            object.__setattr__(self, name, _as_limit(getattr(self, name), name, len(bands)))
         check_stretch(self.stretch, _listed(self.lo), _listed(self.hi))
         size = self.input_px
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
@@ -76,14 +74,14 @@ class Preprocessing:
         return [field.name for field in fields(cls)]
 
     def limits(self, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """``lo`` and ``hi`` of the three planes, each (3,), for tiles of this dtype.
+        """``lo`` and ``hi`` of the planes, each (n_bands,), for tiles of this dtype.
 
         Raises
         ------
         FeatureError
             If they were not given and the dtype does not imply them.
         """
-        return limits_of(self.stretch, _listed(self.lo), _listed(self.hi), dtype=dtype, n_bands=3)
+        return limits_of(self.stretch, _listed(self.lo), _listed(self.hi), dtype=dtype, n_bands=len(self.bands))
 
     def planes(
         self,
@@ -104,17 +102,17 @@ class Preprocessing:
             True where a pixel is valid.
         band_names : sequence of str, optional
             Names of the bands of ``data``.
-        mean, std : three floats
-            Of the images the network was trained on, on the scale 0 to 1.
+        mean, std : sequence of float
+            Of the images the network was trained on, on the scale 0 to 1, one a band.
 
         Returns
         -------
-        float32 array (tile, 3, y, x)
+        float32 array (tile, n_bands, y, x)
             Zero, which is the network's mean, at invalid pixels.
         """
         positions = band_positions(self.bands, n_bands=data.shape[1], band_names=band_names)
         lo, hi = self.limits(data.dtype)
-        planes = np.empty((data.shape[0], 3, *data.shape[2:]), dtype=np.float32)
+        planes = np.empty((data.shape[0], len(positions), *data.shape[2:]), dtype=np.float32)
         done: dict[tuple[float, ...], int] = {}
         for plane, position in enumerate(positions):
             # A repeated band is stretched once.
@@ -124,19 +122,21 @@ class Preprocessing:
                 continue
             done[key] = plane
             unit = to_unit(data[:, position], lo[plane], hi[plane], stretch=self.stretch)
-            planes[:, plane] = (unit - np.float32(mean[plane])) / np.float32(std[plane])
-        planes[np.broadcast_to(~valid[:, None], planes.shape)] = 0
+            unit -= np.float32(mean[plane])
+            np.divide(unit, np.float32(std[plane]), out=planes[:, plane])
+        if not valid.all():
+            planes[np.broadcast_to(~valid[:, None], planes.shape)] = 0
         return planes
 
 
-def _as_limit(value: Any, name: str) -> Limit | None:
-    expected = "a finite number, or three, one a plane"
+def _as_limit(value: Any, name: str, n_bands: int) -> Limit | None:
+    expected = f"a finite number, or {n_bands}, one a plane"
     numbers = as_numbers(value, name, expected)
     if numbers is None:
         return None
-    if len(numbers) not in (1, 3):
+    if len(numbers) not in (1, n_bands):
         raise FeatureError(f"{name} is {value!r}; expected {expected}.")
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _listed(limit: Limit | None) -> tuple[float, ...] | None:

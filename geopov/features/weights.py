@@ -88,7 +88,7 @@ def fetch_weights(source: WeightsSource = EFFICIENTNET_LITE0, *, progress: Progr
     return file.path_in(cache)
 
 
-Origin = Literal["imagenet", "file", "random"]
+Origin = Literal["imagenet", "file", "random", "trained"]
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class WeightsCard:
 
     Attributes
     ----------
-    origin : {"imagenet", "file", "random"}
-        Published ImageNet weights, a user's file, or a random start.
+    origin : {"imagenet", "file", "random", "trained"}
+        Published ImageNet weights, a user's file, a random start, or a folder that training wrote.
     source : str
-        URI, file name, or the seed.
+        URI, name of the file or folder, or the seed.
     sha256 : str or None
         Of the file; None for a random start.
     """

@@ -3,11 +3,13 @@
 The stage in one call is :func:`evaluate`; :func:`cross_validate` is the same without files.
 """
 
+from geopov.regression.banded import BandedRidge
 from geopov.regression.baselines import Baseline, baselines_for
 from geopov.regression.boosting import WelfareBoosting
 from geopov.regression.cross_validation import CrossValidation, cross_validate
 from geopov.regression.curves import poorest_curve
 from geopov.regression.evaluate import evaluate
+from geopov.regression.fusion import fuse
 from geopov.regression.given import read_predictions, score_predictions
 from geopov.regression.intervals import Coverage, Intervals
 from geopov.regression.kriging import OrdinaryKriging
@@ -34,6 +36,7 @@ from geopov.regression.support import Support
 from geopov.regression.variogram import BlockAdvice, Variogram, empirical_variogram, suggest_block_km
 
 __all__ = [
+    "BandedRidge",
     "Baseline",
     "BlockAdvice",
     "Coverage",
@@ -63,6 +66,7 @@ __all__ = [
     "empirical_variogram",
     "evaluate",
     "footprint_km",
+    "fuse",
     "nested_ridge",
     "permutation_test",
     "poorest_curve",

@@ -13,8 +13,11 @@ import xarray as xr
 from sklearn.base import clone
 
 from geopov.errors import RegressionError
+from geopov.regression._banded_shares import Kept, block_report
 from geopov.regression._fitting import fit_in_blocks, one_blas_thread
+from geopov.regression.banded import BandedRidge
 from geopov.regression.cross_validation import CrossValidation, validate_sample
+from geopov.regression.fusion import labels_of
 from geopov.regression.held_out import held_out_model
 from geopov.regression.intervals import Intervals
 from geopov.regression.model import WelfareModel
@@ -59,7 +62,9 @@ def evaluate(
     Parameters
     ----------
     model, features, clusters, outcome, splits, baseline, others, deshrink, allow_overlap, unit, label, level, seed
-        As for :func:`cross_validate`; the model must be linear, with ``coef_`` and ``intercept_``.
+        As for :func:`cross_validate`; the model must be linear, with ``coef_`` and ``intercept_``. A
+        :class:`BandedRidge` without ``blocks`` takes them from the names of the features, ``block:feature``; what each
+        block contributes is written too.
     folder : path
         Made where it does not exist.
     random_folds : bool
@@ -97,11 +102,14 @@ def evaluate(
             f"n_repeats is {n_repeats}, but folds that the data give can be made in one way only. "
             "Set n_repeats to 0, or use spatial blocks."
         )
+    if isinstance(model, BandedRidge) and model.blocks is None:
+        model = clone(model).set_params(blocks=labels_of(sample.feature_names))
     with one_blas_thread():
         steps = _Steps(progress, [int(splits.assign(sample.clusters).max()) + 1, n_permutations, n_repeats])
         estimator = _fit_linear(model, sample, splits)
+        scored = Kept(model) if isinstance(model, BandedRidge) else model
         validation = validate_sample(
-            model,
+            scored,
             sample,
             outcome=outcome,
             splits=splits,
@@ -123,7 +131,10 @@ def evaluate(
             "repeats": _repeat(sample, splits, n_repeats, shared, progress=steps.next()),
             "years": _years(sample.clusters, imagery_years, nightlights_years),
             "survey": None if survey is None else dict(survey),
+            "blocks": None,
         }
+        if isinstance(model, BandedRidge):
+            beside["blocks"] = _blocks(model, scored.fit, sample, splits, penalties=estimator.penalties_, seed=seed)
     beside["model"] = {
         "name": type(model).__name__,
         "alpha": None if np.isnan(fitted.alpha) else fitted.alpha,
@@ -153,6 +164,11 @@ def _at_random(model: Any, sample: Sample, n_folds: int, *, seed: int) -> dict[s
     pairs = list(folds.split(sample.clusters))
     predicted = held_out_model(model, sample, pairs, folds.block_ids(sample.clusters)).predicted[:, 0]
     return score(sample.y, predicted)
+
+
+def _blocks(model: BandedRidge, fit: Any, sample: Sample, splits: Splits, **options: Any) -> dict[str, Any]:
+    pairs, blocks = list(splits.split(sample.clusters)), splits.block_ids(sample.clusters)
+    return block_report(model, fit, sample, pairs, blocks, **options)
 
 
 def _permute(

@@ -24,7 +24,7 @@ def write_scores(validation: CrossValidation, folder: Path | str, **beside: Any)
         Scores come last, so that a folder with scores is a whole one.
     **beside
         What else ``scores.json`` says: ``model``, ``features``, ``provenance``, ``random_folds``, ``permutation``,
-        ``repeats``, ``years``, ``survey``; None where it was not looked at.
+        ``repeats``, ``years``, ``survey``, ``blocks`` of features; None where it was not looked at.
     """
     folder = Path(folder)
     with atomic_path(folder / "predictions.parquet") as partial:

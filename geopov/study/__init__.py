@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geopov.study.config import Study, read_study
+    from geopov.study.downstream import downstream_scores
     from geopov.study.runner import prepare_study, run_study
-    from geopov.study.stages import CellModel, extract_features, open_scenes, predict_map
+    from geopov.study.stages import CellModel, extract_features, load_model, open_scenes, predict_map, scene_region
     from geopov.study.surveys import describe_survey
     from geopov.study.workflow import workflow_arguments
 
@@ -16,19 +17,23 @@ __all__ = [
     "CellModel",
     "Study",
     "describe_survey",
+    "downstream_scores",
     "extract_features",
+    "load_model",
     "open_scenes",
     "predict_map",
     "prepare_study",
     "read_study",
     "run_study",
+    "scene_region",
     "workflow_arguments",
 ]
 
 _HOME = {
     "config": ("Study", "read_study"),
+    "downstream": ("downstream_scores",),
     "runner": ("prepare_study", "run_study"),
-    "stages": ("CellModel", "extract_features", "open_scenes", "predict_map"),
+    "stages": ("CellModel", "extract_features", "load_model", "open_scenes", "predict_map", "scene_region"),
     "surveys": ("describe_survey",),
     "workflow": ("workflow_arguments",),
 }

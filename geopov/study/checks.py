@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -12,10 +14,12 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geopov import features, maps, survey
+from geopov._validation import some
 from geopov.catalog import Catalog
 from geopov.errors import GeopovError, StudyError
 from geopov.raster import Scene, agree_on_bands
-from geopov.study.config import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters, Study
+from geopov.study.config import NETWORK_FOLDER, Study
+from geopov.study.sections import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters
 from geopov.study.stages import open_scenes, scene_region
 
 AREA_OUTCOMES = ("population", "density", "log_density")
@@ -45,7 +49,8 @@ def check_study(study: Study, catalog: Catalog, *, progress: Callable[[int, int]
     CatalogError
         If a source cannot be fetched.
     """
-    problems = [*_source_problems(study, catalog), *_extractor_problems(study), *_map_problems(study)]
+    problems = [*_source_problems(study, catalog), *_extractor_problems(study), *_pretrain_problems(study)]
+    problems += _map_problems(study)
     if isinstance(study.clusters, AreaClusters) and not study.clusters.recipe.is_file():
         problems.append(f"clusters.recipe: there is no file {study.clusters.recipe}.")
     if not problems:
@@ -87,6 +92,8 @@ def _data_problems(study: Study, catalog: Catalog) -> list[str]:
 
 def _source_problems(study: Study, catalog: Catalog) -> Iterator[str]:
     rasters = {name for names in study.scene_sources for name in names}
+    if study.pretrain is not None:
+        rasters.add(study.pretrain.lights)
     if study.population is not None:
         rasters |= {name for option, name in study.population.sources.items() if option != "water"}
     for name in study.sources:
@@ -110,10 +117,25 @@ def _extractor_problems(study: Study) -> list[str]:
     return problems
 
 
+def _pretrain_problems(study: Study) -> Iterator[str]:
+    if study.pretrain is None:
+        return
+    own = {"tiles", "labels", "folder", "backbone", "weights", "seed", "progress"}
+    known = set(inspect.signature(features.pretrain).parameters) - own
+    for key in study.pretrain.training:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected some of {some(sorted(known), 30)}."
+            yield f"pretrain.training: there is no option {key!r}; {hint}"
+
+
 def _extractors(study: Study) -> dict[str, list[dict[str, Any]]]:
     """Extractors by the key of the study file that names them."""
     keys = {"model": "features", "baseline": "baseline", "random": "random_convolution"}
-    return {keys[role]: specs for role, specs in study.extractors.items()}
+    return {
+        keys[role]: [spec for spec in specs if study.pretrain is None or spec.get("weights") != NETWORK_FOLDER]
+        for role, specs in study.extractors.items()
+    }
 
 
 def _map_problems(study: Study) -> Iterator[str]:

@@ -3,194 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from geopov.errors import StudyError
+from geopov.study.sections import (
+    AreaClusters,
+    DhsClusters,
+    HouseholdClusters,
+    LsmsClusters,
+    Map,
+    Outcome,
+    PointClusters,
+    Population,
+    Poverty,
+    Pretrain,
+    Regression,
+    SampleWorld,
+    Section,
+    Tiles,
+)
+
+__all__ = ["NETWORK_FOLDER", "Study", "read_study"]
+
+NETWORK_FOLDER = "network"
+"""Where, in the work folder, a study keeps the network it trains."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PointClusters(_Section):
-    """Clusters from a table with one row a cluster: `geopov survey points`."""
-
-    kind: Literal["points"]
-    source: str
-    id: str = "cluster_id"
-    lon: str = "lon"
-    lat: str = "lat"
-    crs: str = "EPSG:4326"
-    where: dict[str, str | int | bool] = {}
-    rename: dict[str, str] = {}
-    displacement: Literal["dhs", "lsms", "none"] | None = None
-
-
-class DhsClusters(_Section):
-    """Clusters from the files of the DHS Program, with an asset wealth index: `geopov survey dhs`."""
-
-    kind: Literal["dhs"]
-    sources: list[str] = Field(min_length=1)
-    min_households: int = Field(default=1, gt=0)
-
-
-class LsmsClusters(_Section):
-    """Clusters from an LSMS survey by an adapter, shipped or a YAML of one's own: `geopov survey lsms`."""
-
-    kind: Literal["lsms"]
-    adapter: str
-    households: str | list[str]
-    locations: str | None = None
-    line_ppp_usd: float | None = Field(default=None, gt=0)
-    line_national: float | None = Field(default=None, gt=0)
-    min_households: int = Field(default=1, gt=0)
-
-    @property
-    def household_sources(self) -> list[str]:
-        """Catalogue names of the households' files."""
-        return [self.households] if isinstance(self.households, str) else self.households
-
-    @model_validator(mode="after")
-    def _one_line(self) -> Self:
-        if self.line_ppp_usd is not None and self.line_national is not None:
-            raise ValueError("line_ppp_usd and line_national are both given; expected one poverty line")
-        return self
-
-
-class HouseholdClusters(_Section):
-    """Clusters from a table of households and one of locations: `geopov survey households`."""
-
-    kind: Literal["households"]
-    households: str
-    locations: str
-    household: str
-    cluster: str
-    weight: str
-    size: str
-    consumption: str
-    lon: str
-    lat: str
-    to_ppp_usd_per_day: float | None = None
-
-
-class AreaClusters(_Section):
-    """Clusters from census areas joined to their counts by a recipe: `geopov survey areas`."""
-
-    kind: Literal["areas"]
-    recipe: Path
-    inputs: dict[str, str]
-
-
-class Outcome(_Section):
-    """The column to predict."""
-
-    column: str
-    unit: str
-    label: str
-
-
-class Tiles(_Section):
-    """Size of the tiles, how many make a cluster, and over how many draws of its true position they are averaged.
-
-    Draws need clusters with a column ``displacement_km``; each has a tile, or a window of tiles, of its own.
-    """
-
-    size_px: int = Field(gt=0)
-    resolution_m: float = Field(gt=0)
-    context_px: int = Field(default=0, ge=0)
-    window_km: float | None = Field(default=None, gt=0)
-    n_tiles: int = Field(default=1, gt=0)
-    displacement_draws: int = Field(default=0, ge=0)
-
-
-class Regression(_Section):
-    """How clusters are divided, what is fitted, and the share of clusters that intervals should cover.
-
-    Folds are square blocks of ``block_km``, or one country or survey at a time (``leave_out``), or the values of a
-    column (``fold_column``). Training clusters whose tiles would overlap a test tile are left out unless
-    ``allow_overlap``; ``buffer_km`` leaves out more.
-    """
-
-    block_km: float | None = Field(default=None, gt=0)
-    n_folds: int = Field(default=5, gt=1)
-    leave_out: Literal["country", "survey"] | None = None
-    fold_column: str | None = None
-    buffer_km: float = Field(default=0.0, ge=0)
-    allow_overlap: bool = False
-    components: int | None = Field(default=None, gt=0)
-    deshrink: Literal["none", "linear", "tweedie"] = "none"
-    permutations: int = Field(default=100, ge=0)
-    repeats: int = Field(default=20, ge=0)
-    seed: int = 0
-    coverage: float = Field(default=0.9, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_way_to_divide(self) -> Self:
-        ways = {"block_km": self.block_km, "leave_out": self.leave_out, "fold_column": self.fold_column}
-        given = [name for name, value in ways.items() if value is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(ways)}; got {', '.join(given) or 'none'}")
-        return self
-
-
-class Map(_Section):
-    """The grid of cells to predict, and how the map presents itself."""
-
-    title: str
-    source: str
-    cell_m: float = Field(gt=0)
-    region: str | tuple[float, float, float, float] = "scene"
-    crs: str | None = None
-    transform: Literal["none", "exp"] = "none"
-    unit: str
-    style: str
-
-
-class Population(_Section):
-    """People on the map's cells, from a census: `geopov maps density`."""
-
-    zones: str
-    id: str
-    count: str
-    method: Literal["equal_area", "proportional", "settlement", "learned"]
-    raster: str | None = None
-    lights: str | None = None
-    elevation: str | None = None
-    group: str | None = None
-    water: str | None = None
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Catalogue names by the option that takes them."""
-        named = {"raster": self.raster, "lights": self.lights, "elevation": self.elevation, "water": self.water}
-        return {option: name for option, name in named.items() if name is not None}
-
-
-class Poverty(_Section):
-    """Maps of consumption, poverty at a line and, with a population, the number of poor.
-
-    The model of the study must predict log consumption, and its map show it.
-    """
-
-    line: float = Field(gt=0)
-    line_unit: str
-    within_sd: float = Field(gt=0)
-    outcome_is: Literal["log_of_mean", "mean_of_log"] = "log_of_mean"
-    correlation_km: float | None = Field(default=None, gt=0)
-    units: str | None = None
-    units_id: str | None = None
-
-    @model_validator(mode="after")
-    def _units_have_names(self) -> Self:
-        if (self.units is None) != (self.units_id is None):
-            raise ValueError("units and units_id go together: polygons, and the column that names them")
-        return self
-
-
-class Study(_Section):
+class Study(Section):
     """Everything one run needs.
 
     Attributes
@@ -199,6 +41,9 @@ class Study(_Section):
         Short name; the work folder is ``work/NAME``.
     catalog : Path
         The catalogue that the sources are named in, relative to the study file.
+    sample_world : SampleWorld or None
+        Instead of a catalogue: a world made up from a seed, whose catalogue has the sources ``sample_scene``,
+        ``sample_lights``, ``sample_clusters`` and ``sample_zones``.
     scenes : list
         Each a catalogue name, or a list of names stacked as the bands of one scene.
     features, baseline : list of dict
@@ -206,6 +51,8 @@ class Study(_Section):
     random_convolution : dict or None
         Parameters of random convolutional features, which then stand beside the model too: how well filters that nobody
         trained do on the same tiles.
+    pretrain : Pretrain or None
+        A network to train on nightlights first; the extractor ``pretrained`` without ``weights`` stands for it.
     population, poverty : optional
         Sections for the maps of people and of poverty.
     max_year_gap : int or None
@@ -213,7 +60,8 @@ class Study(_Section):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-    catalog: Path
+    catalog: Path = Path()
+    sample_world: SampleWorld | None = None
     scenes: list[str | list[str]] = Field(min_length=1)
     clusters: Annotated[
         PointClusters | HouseholdClusters | AreaClusters | DhsClusters | LsmsClusters, Field(discriminator="kind")
@@ -221,6 +69,7 @@ class Study(_Section):
     max_year_gap: int | None = Field(default=None, ge=0)
     outcome: Outcome
     tiles: Tiles
+    pretrain: Pretrain | None = None
     features: list[dict[str, Any]] = Field(min_length=1)
     baseline: list[dict[str, Any]] = Field(default=[], min_length=0)
     random_convolution: dict[str, Any] | None = None
@@ -228,6 +77,28 @@ class Study(_Section):
     map: Map | None = None
     population: Population | None = None
     poverty: Poverty | None = None
+
+    @model_validator(mode="after")
+    def _sources_from_one_place(self) -> Self:
+        # The catalogue of a sample world is filled in when the world has been made.
+        if self.sample_world is None and self.catalog == Path():
+            raise ValueError("neither catalog nor sample_world is given; expected one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_is_trained(self) -> Self:
+        wanted = any(spec.get("name") == "pretrained" and "weights" not in spec for spec in self.features)
+        if wanted and self.pretrain is None:
+            raise ValueError("features name 'pretrained' without weights; add the section pretrain, or weights")
+        if self.pretrain is not None and not wanted:
+            raise ValueError("pretrain trains a network that no features use; add {name: pretrained} to features")
+        return self
+
+    @model_validator(mode="after")
+    def _bands_need_blocks(self) -> Self:
+        if self.regression.banded and len(self.features) < 2:
+            raise ValueError("regression.banded needs at least two extractors in features, one a block")
+        return self
 
     @model_validator(mode="after")
     def _maps_need_a_map(self) -> Self:
@@ -258,7 +129,11 @@ class Study(_Section):
     @property
     def extractors(self) -> dict[str, list[dict[str, Any]]]:
         """Extractors of each file of features: the model's and those it is compared with."""
-        roles = {"model": self.features, "baseline": self.baseline}
+        model = [
+            spec | {"weights": NETWORK_FOLDER} if spec.get("name") == "pretrained" and "weights" not in spec else spec
+            for spec in self.features
+        ]
+        roles = {"model": model, "baseline": self.baseline}
         if self.random_convolution is not None:
             roles["random"] = [{"name": "random_convolution", **self.random_convolution}]
         return {role: extractors for role, extractors in roles.items() if extractors}
@@ -297,7 +172,8 @@ class Study(_Section):
         """Every catalogue name the study uses, each once."""
         scenes = [name for scene in self.scene_sources for name in scene]
         products = [name for names in self.product_sources.values() for name in names]
-        return list(dict.fromkeys([*scenes, *self.cluster_sources, *self.region_sources, *products]))
+        lights = [] if self.pretrain is None else [self.pretrain.lights]
+        return list(dict.fromkeys([*scenes, *lights, *self.cluster_sources, *self.region_sources, *products]))
 
 
 def read_study(path: str | Path) -> Study:
@@ -322,7 +198,7 @@ def read_study(path: str | Path) -> Study:
     except ValidationError as error:
         raise StudyError(f"{path} is not a valid study:", [_problem(item) for item in error.errors()]) from None
     folder = path.resolve().parent
-    update: dict[str, Any] = {"catalog": folder / study.catalog}
+    update: dict[str, Any] = {} if study.sample_world is not None else {"catalog": folder / study.catalog}
     if isinstance(study.clusters, AreaClusters):
         update["clusters"] = study.clusters.model_copy(update={"recipe": folder / study.clusters.recipe})
     if isinstance(study.clusters, LsmsClusters) and study.clusters.adapter.endswith((".yaml", ".yml")):

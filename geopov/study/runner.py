@@ -12,24 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from geopov import _optional
+from geopov import __version__, _optional
 from geopov._validation import atomic_path, sha256_of
 from geopov.catalog import Catalog, open_catalog
 from geopov.errors import StudyError
 from geopov.study.checks import check_study
 from geopov.study.config import Study, read_study
+from geopov.study.sections import SampleWorld
 
 STAGE_LOCK = "GEOPOV_STAGE_LOCK"
 """Environment variable: the lock file that every stage of a run holds while it works."""
 
 
-def prepare_study(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Study:
-    """Read a study, fetch its sources, and check everything.
+def prepare_study(
+    path: str | Path, *, work: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Study:
+    """Read a study, fetch its sources or make its sample world, and check everything.
 
     Parameters
     ----------
     path : path
         The study's YAML.
+    work : path, optional
+        Work folder, where a sample world is made; default ``work/NAME`` below the current folder.
     progress : callable, optional
         Called with (done, total) bytes while sources are fetched.
 
@@ -41,6 +46,8 @@ def prepare_study(path: str | Path, *, progress: Callable[[int, int], None] | No
         If a source cannot be fetched.
     """
     study = read_study(path)
+    if study.sample_world is not None:
+        study = study.model_copy(update={"catalog": _sample_world(study.sample_world, work_folder(study, work))})
     catalog = open_catalog(study.catalog)
     check_study(study, catalog, progress=progress)
     return study
@@ -79,7 +86,7 @@ def run_study(
     """
     _optional.require("snakemake", purpose="Running a study")
     catalog = open_catalog(study.catalog)
-    folder = (Path(work) if work is not None else Path("work") / study.name).absolute()
+    folder = work_folder(study, work)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_run_in(folder, say) as lock:
         _write_if_changed(folder / "study.json", study.model_dump(mode="json"))
@@ -87,6 +94,24 @@ def run_study(
             _write_if_changed(folder / "inputs" / f"{name}.json", _record(catalog, name))
         _snakemake(folder, lock=lock, cores=cores or os.cpu_count() or 1, dry_run=dry_run)
     return folder
+
+
+def work_folder(study: Study, work: str | Path | None = None) -> Path:
+    """Where a study's outputs go: ``work``, or ``work/NAME`` below the current folder."""
+    return (Path(work) if work is not None else Path("work") / study.name).absolute()
+
+
+def _sample_world(world: SampleWorld, folder: Path) -> Path:
+    """The catalogue of the world, made unless this version of geopov has made it here before."""
+    home, made = folder / "world", {"geopov": __version__, "seed": world.seed}
+    stamp = home / "world.json"
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made:
+        from geopov.testing import write_sample_world
+
+        stamp.unlink(missing_ok=True)
+        write_sample_world(home, seed=world.seed)
+        _write_if_changed(stamp, made)
+    return home / "catalog.yaml"
 
 
 def workflow_file() -> Path:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -210,6 +211,31 @@ class CellModel:
         bands = np.full((len(self.band_names), len(lon)), np.nan, dtype=np.float32)
         bands[:, array["cluster_id"].to_numpy().astype(int)] = values
         return bands
+
+
+def load_model(path: str | Path) -> WelfareModel:
+    """A model that :func:`geopov.regression.evaluate` wrote, ready for :class:`CellModel`.
+
+    A network that a study trained is named relative to the work folder, so that the folder may be moved; here it is
+    found again from wherever the model is opened.
+
+    Raises
+    ------
+    RegressionError
+        If the file is no model.
+    """
+    model = WelfareModel.load(path)
+    work = Path(path).resolve().parent.parent
+
+    def found(spec: dict[str, Any]) -> dict[str, Any]:
+        if "parts" in spec:
+            return spec | {"parts": [found(part) for part in spec["parts"]]}
+        weights = spec.get("weights")
+        if spec.get("name") == "pretrained" and not Path(str(weights)).exists() and (work / str(weights)).exists():
+            return spec | {"weights": str(work / str(weights))}
+        return spec
+
+    return replace(model, extractor=found(dict(model.extractor))) if model.extractor else model
 
 
 def predict_map(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geopov.catalog import Catalog, open_catalog
-from geopov.study.config import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters, Study
+from geopov.study.config import Study
+from geopov.study.sections import AreaClusters, DhsClusters, HouseholdClusters, LsmsClusters, PointClusters
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def workflow_arguments(study: Study) -> dict[str, StageArguments]:
             f"features/{role}": StageArguments(_quote(*scene, *_tile_options(study), "--extractor", _json(extractors)))
             for role, extractors in study.extractors.items()
         },
+        **_network(study, catalog),
         "regression": StageArguments(_regression_options(study, catalog)),
         "map": StageArguments(),
         "style": StageArguments(),
@@ -102,6 +104,52 @@ def _products(study: Study, catalog: Catalog) -> dict[str, StageArguments]:
                 options += ["--units", catalog[poverty.units].path, "--id", poverty.units_id]
             made["poor"] = StageArguments(_quote(*options), study.product_sources["poor"])
     return made
+
+
+def _network(study: Study, catalog: Catalog) -> dict[str, StageArguments]:
+    """Options of drawing points by their nightlights and of training a network on them."""
+    wanted = study.pretrain
+    if wanted is None:
+        return {}
+    tiles, lights = study.tiles, catalog[wanted.lights]
+    size = ["--size-px", tiles.size_px, "--resolution-m", tiles.resolution_m, "--context-px", tiles.context_px]
+    scenes = [name for scene in study.scene_sources for name in scene]
+    tile_km = (tiles.size_px + 2 * tiles.context_px) * tiles.resolution_m / 1000
+    # The corner of a cluster's window is the farthest that its tiles reach.
+    buffer_km = wanted.buffer_km if wanted.buffer_km is not None else max(tiles.window_km or 0.0, tile_km) / 2 * 2**0.5
+    options: list[Any] = [*_scene_options(study), *size, "--lights", lights.path, "--sensor", wanted.sensor]
+    options += ["--points", wanted.n_points, "--buffer-km", buffer_km, "--n-classes", wanted.n_classes]
+    classes = wanted.classes if isinstance(wanted.classes, str) else ",".join(f"{edge:g}" for edge in wanted.classes)
+    options += ["--classes", classes, "--seed", wanted.seed]
+    for option in ("noise_floor", "harmonise", "split_block_km"):
+        if (value := getattr(wanted, option)) is not None:
+            options += [f"--{option.replace('_', '-')}", value]
+    if isinstance(lights.nodata, int | float):
+        options += ["--nodata", lights.nodata]
+    train = [*_scene_options(study), *size, "--backbone", wanted.backbone, "--weights", wanted.weights or "none"]
+    train += ["--seed", wanted.seed, *_training_options(wanted.training)]
+    return {
+        "points": StageArguments(_quote(*options), [*scenes, wanted.lights]),
+        "network": StageArguments(_quote(*train), scenes),
+    }
+
+
+# Parameters of `pretrain` whose option has another name.
+_OPTION_NAMES = {"bands": "band", "class_weights": "balance"}
+
+
+def _training_options(training: dict[str, Any]) -> list[Any]:
+    options: list[Any] = []
+    for key, value in training.items():
+        name = _OPTION_NAMES.get(key, key).replace("_", "-")
+        if key == "class_weights":
+            options.append("--balance" if value == "balanced" else "--no-balance")
+        elif key == "augment" and not value:
+            options += ["--augment", "none"]
+        elif value is not None:
+            for part in value if isinstance(value, list) else [value]:
+                options += [f"--{name}", part]
+    return options
 
 
 def _scene_options(study: Study) -> list[Any]:
@@ -193,15 +241,19 @@ def _regression_options(study: Study, catalog: Catalog) -> str:
     regression, outcome = study.regression, study.outcome
     options: list[Any] = ["--outcome", outcome.column, "--unit", outcome.unit, "--label", outcome.label]
     options += ["--buffer-km", regression.buffer_km, "--seed", regression.seed, "--coverage", regression.coverage]
-    options += ["--deshrink", regression.deshrink, "--permutations", regression.permutations]
+    # Permutations and repeats share the algebra of one penalty.
+    permutations, repeats = (0, 0) if regression.banded else (regression.permutations, regression.repeats)
+    options += ["--deshrink", regression.deshrink, "--permutations", permutations]
     if regression.block_km is not None:
-        options += ["--block-km", regression.block_km, "--folds", regression.n_folds, "--repeats", regression.repeats]
+        options += ["--block-km", regression.block_km, "--folds", regression.n_folds, "--repeats", repeats]
     if regression.leave_out is not None:
         options += ["--leave-out", regression.leave_out]
     if regression.fold_column is not None:
         options += ["--fold-column", regression.fold_column]
     if regression.components is not None:
         options += ["--components", regression.components]
+    if regression.banded:
+        options += ["--banded"]
     if regression.allow_overlap:
         options += ["--allow-overlap"]
     return _quote(*options, *_years(study, catalog))

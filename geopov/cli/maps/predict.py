@@ -56,8 +56,7 @@ def predict(
     """
     from geopov.errors import MapError
     from geopov.maps import Region
-    from geopov.regression import WelfareModel
-    from geopov.study import predict_map
+    from geopov.study import load_model, predict_map
 
     if region is not None and bounds is not None:
         raise MapError("both --region and --bounds are given; expected one of them.")
@@ -66,7 +65,7 @@ def predict(
     with progress_bar("Predicting the map") as progress:
         predict_map(
             open_scene_options(scene or [], catalog, band, nodata),
-            WelfareModel.load(model),
+            load_model(model),
             path=output,
             cell_m=cell_m,
             region=chosen,

@@ -74,6 +74,31 @@ def score_dots(rows: Sequence[tuple[str, Mapping[str, Any]]], *, score: str) -> 
     return to_png(figure)
 
 
+def block_shares(rows: Rows) -> bytes:
+    """Share of R² of each block of features with its 95% interval, and R² of the block alone.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        With ``block``, ``share``, ``share_low``, ``share_high`` and ``alone``; the last three may be None.
+    """
+    figure = Figure(figsize=(5.4, 1.3 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    places, share = np.arange(len(rows)), _column(rows, "share")
+    low, high = _column(rows, "share_low"), _column(rows, "share_high")
+    axes.barh(places, share, height=0.5, color=MODEL_COLOUR, alpha=0.35, label="part of the model's R²")
+    axes.hlines(places, low, high, color=MODEL_COLOUR, linewidth=2.2)
+    axes.plot(_column(rows, "alone"), places, "s", color=BASELINE_COLOUR, markersize=7, label="R² of the block alone")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(places, [fill(row["block"], 26) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("R², held out; lines are 95% intervals of the parts")
+    figure.legend(frameon=False, loc="outside upper left", ncols=2)
+    plain(axes)
+    axes.grid(visible=False, axis="y")
+    return to_png(figure)
+
+
 def bias_by_decile(methods: Mapping[str, Rows], *, label: str) -> bytes:
     """Mean error (predicted minus observed) in each tenth of the clusters by survey, a line for each method."""
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")

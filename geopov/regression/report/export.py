@@ -37,6 +37,8 @@ def _content(run: Run) -> dict[str, Any]:
             "deshrinking": wording.about_deshrinking(summary),
             "permutation": wording.about_permutation(summary),
             "repeats": wording.about_repeats(summary),
+            "blocks": wording.about_blocks(summary),
+            "banding": wording.about_banding(summary),
         },
         "summary": summary,
     }

@@ -25,7 +25,7 @@ _REQUIRED = (
 _OPTIONAL: dict[str, Any] = {
     "curve": [], "shrinkage": [], "deshrink": "none", "bias_by_decile": {}, "random_folds": None, "coverage_by": [],
     "half_width_range": None, "permutation": None, "repeats": None, "block_advice": None, "leakage": None,
-    "years": None, "survey": None, "features": {}, "seed": None,
+    "years": None, "survey": None, "features": {}, "seed": None, "blocks": None,
 }  # fmt: skip
 
 
@@ -160,6 +160,9 @@ class Run:
             png = curve_figures.bias_by_decile(summary["bias_by_decile"], label=self.label)
             alt = "Mean error by tenth of the clusters, from the lowest to the highest, for each way of de-shrinking."
             found["bias"] = Picture(data_uri(png), alt)
+        if summary["blocks"]:
+            png = curve_figures.block_shares(summary["blocks"]["rows"])
+            found["blocks"] = Picture(data_uri(png), wording.about_blocks(summary))
         if summary["permutation"]:
             png = curve_figures.null_histogram(summary["permutation"])
             found["permutation"] = Picture(data_uri(png), wording.about_permutation(summary))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geopov.regression.report.format import decimals, number, percent, percent_interval, quantity
+from geopov.regression.report.format import decimals, number, percent, percent_interval, quantity, signed
 
 FEW_CLUSTERS, FEW_BLOCKS = 100, 20
 MAX_YEAR_GAP = 3
@@ -286,6 +286,32 @@ def about_permutation(summary: Summary) -> str:
         f"With the images reshuffled among the clusters {test['n']} times, r² was {number(test['null_median'], 3)} in "
         f"the middle and below {number(test['null_95'], 3)} in 95% of the reshuffles; with the images in their "
         f"places it is {number(test['observed_r2'], 3)} (p = {quantity(test['p_value'])})."
+    )
+
+
+def about_blocks(summary: Summary) -> str:
+    """How R² divides among the blocks of features; empty without blocks."""
+    blocks = summary["blocks"]
+    if not blocks:
+        return ""
+    rows = sorted(blocks["rows"], key=lambda row: -row["share"])
+    parts = ", ".join(f"{row['block']} {number(row['share'])}" for row in rows)
+    return f"Of an R² of {number(blocks['R2'])}, the blocks of features contribute: {parts}."
+
+
+def about_banding(summary: Summary) -> str:
+    """Whether one penalty a block does better than one for all; empty without blocks."""
+    plain = summary["blocks"] and summary["blocks"]["plain"]
+    if not plain:
+        return ""
+    margin = "too few blocks for an interval"
+    if plain["low"] is not None:
+        margin = f"95% interval {signed(plain['low'])} to {signed(plain['high'])}"
+    figures = f"R² {number(summary['blocks']['R2'])} against {number(plain['R2'])}"
+    says = {"better": "is better than", "worse": "is worse than"}.get(plain["verdict"], "is not shown to differ from")
+    return (
+        f"One penalty for each block {says} one penalty for all: {figures} "
+        f"(difference {signed(plain['difference'])}, {margin})."
     )
 
 
