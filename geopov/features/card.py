@@ -115,6 +115,13 @@ class NetworkCard:
         """Context around the tiles it was trained on, on each side."""
         return int(self.tile["context_px"])
 
+    def summary(self) -> dict[str, Any]:
+        """What a report says of the network: JSON types, without the course of the training."""
+        names = ("backbone", "bands", "task", "outputs", "class_edges", "unit", "tile", "start", "data", "sha256")
+        found = {name: getattr(self, name) for name in names}
+        found["training"] = {key: value for key, value in self.training.items() if key not in ("history", "asked")}
+        return found
+
     def write(self, folder: str | Path) -> Path:
         """Write ``card.json`` beside the weights, once they are there.
 

@@ -156,7 +156,7 @@ class NetworkExtractor:
             "pooling": "mean of the final feature map over the tile",
             "engine": self.engine,
             "geopov": __version__,
-        }
+        } | ({"trained": self.trained.card.summary()} if self.trained is not None else {})
 
     def __call__(self, data: Array, valid: Array) -> npt.NDArray[np.float32]:
         """Features (tile, feature) of a batch.

@@ -197,6 +197,8 @@ def read_study(path: str | Path) -> Study:
         study = Study.model_validate(content)
     except ValidationError as error:
         raise StudyError(f"{path} is not a valid study:", [_problem(item) for item in error.errors()]) from None
+    if study.sample_world is not None and study.catalog != Path():
+        raise StudyError(f"{path} gives both catalog and sample_world; a made-up world brings its own catalogue.")
     folder = path.resolve().parent
     update: dict[str, Any] = {} if study.sample_world is not None else {"catalog": folder / study.catalog}
     if isinstance(study.clusters, AreaClusters):

@@ -103,13 +103,13 @@ def work_folder(study: Study, work: str | Path | None = None) -> Path:
 
 def _sample_world(world: SampleWorld, folder: Path) -> Path:
     """The catalogue of the world, made unless this version of geopov has made it here before."""
-    home, made = folder / "world", {"geopov": __version__, "seed": world.seed}
+    home, made = folder / "world", {"geopov": __version__, **world.model_dump()}
     stamp = home / "world.json"
     if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made:
         from geopov.testing import write_sample_world
 
         stamp.unlink(missing_ok=True)
-        write_sample_world(home, seed=world.seed)
+        write_sample_world(home, **world.model_dump())
         _write_if_changed(stamp, made)
     return home / "catalog.yaml"
 

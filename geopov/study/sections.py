@@ -106,9 +106,12 @@ class Tiles(Section):
 
 
 class SampleWorld(Section):
-    """A world made up from a seed, with a known truth, instead of a catalogue: `geopov sample-world`."""
+    """A made-up country with a known truth, instead of a catalogue: :func:`geopov.testing.write_sample_world`."""
 
     seed: int = Field(default=0, ge=0)
+    size_km: float = Field(default=48.0, gt=0)
+    n_clusters: int = Field(default=320, gt=1)
+    n_zones: int = Field(default=160, gt=1)
 
 
 class Pretrain(Section):

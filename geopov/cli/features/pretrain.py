@@ -59,6 +59,7 @@ def pretrain(
         list[str] | None,
         typer.Option("--augment", help="flip, quarter_turn, colour_jitter or none; repeat it. Default: the first two."),
     ] = None,
+    schedule: Annotated[str, typer.Option("--schedule", help="Of the rates: cosine or constant.")] = "cosine",
     patience: Annotated[int, typer.Option("--patience", help="Epochs without gain, then stop.")] = 5,
     precision: Annotated[str, typer.Option("--precision", help="Such as bf16-mixed, on a GPU.")] = "32-true",
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
@@ -118,6 +119,7 @@ def pretrain(
             weight_decay=weight_decay,
             batch_size=batch_size,
             class_weights="balanced" if balance else None,
+            schedule=schedule,  # type: ignore[arg-type]
             patience=patience,
             precision=precision,
             accelerator=accelerator,

@@ -244,7 +244,7 @@ def train_two_stage(
     Parameters
     ----------
     tiles, labels, label, extractor, calibration, block_km, shares, seed, progress, **training
-        As for :func:`~geopov.features.classification.classifier.train_classifier`; ``extractor`` and ``training`` are of
+        As for :func:`~geopov.features.classification.classifier.train_classifier`; the last two but ``seed`` are of
         the second classifier.
     positive : str or sequence of str
         The wanted classes: one or more, but not all.

@@ -31,6 +31,7 @@ from geopov.features.training.settings import (
     Augmentation,
     Logger,
     Machine,
+    Schedule,
     Settings,
     as_weights,
 )
@@ -65,6 +66,7 @@ def pretrain(
     batch_size: int = 64,
     class_weights: Literal["balanced"] | None = "balanced",
     augment: Sequence[Augmentation] = ("flip", "quarter_turn"),
+    schedule: Schedule = "cosine",
     patience: int = 5,
     precision: str = "32-true",
     accelerator: str = "auto",
@@ -123,6 +125,8 @@ def pretrain(
         Changes drawn for each tile in each epoch. An image from above has no upright, so that turns and flips are as
         true as itself. Jitter of brightness and contrast is not, where pixels are reflectances, and is never done
         unless it is named.
+    schedule : {"cosine", "constant"}
+        Of the rates: falling to zero along half a cosine over all epochs (Loshchilov & Hutter 2017), or as they are.
     patience : int
         Epochs without a smaller validation loss after which the training stops.
     precision : str
@@ -180,6 +184,7 @@ def pretrain(
         batch_size=batch_size,
         class_weights=class_weights,
         augment=tuple(augment),
+        schedule=schedule,
         patience=patience,
         precision=precision,
         seed=seed,

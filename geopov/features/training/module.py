@@ -90,6 +90,15 @@ class TrainingModule(LightningModule):
         self.network.freeze(self.current_epoch < self._settings.frozen_epochs)
         torch.manual_seed(int(np.random.SeedSequence([self._settings.seed, self.current_epoch]).generate_state(1)[0]))
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the rates. They follow from the position alone, so that a resumed training needs no memory of them."""
+        settings, n_batches = self._settings, int(self.trainer.num_training_batches)
+        done = (self.current_epoch + batch_idx / n_batches) / settings.epochs
+        factor = (1 + math.cos(math.pi * done)) / 2 if settings.schedule == "cosine" else 1.0
+        rates = (settings.learning_rate, settings.backbone_learning_rate)
+        for group, rate in zip(self.trainer.optimizers[0].param_groups, rates, strict=True):
+            group["lr"] = rate * factor
+
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         """Loss of one batch."""
         logits = self.network(self.planes(batch))

@@ -19,6 +19,11 @@ from geopov.features.training.loader import Batch
 __all__ = ["Planes", "TileNetwork", "View"]
 
 
+# Networks that were trained for weeks follow the statistics of their batches at a hundredth a step; in the few hundred
+# steps of a pretraining those would stay behind the weights, and what is saved would not be what was trained.
+_LEAST_MOMENTUM = 0.1
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """How pixels become planes; the result equals that of :class:`geopov.features.preprocess.Preprocessing`.
@@ -102,6 +107,9 @@ class TileNetwork(nn.Module):
             self.head = nn.Linear(backbone.n_features, n_logits)
         self.frozen = False
         self.requires_grad_(True)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+                module.momentum = max(module.momentum, _LEAST_MOMENTUM)
 
     @property
     def trunk(self) -> nn.Module:

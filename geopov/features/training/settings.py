@@ -15,10 +15,11 @@ from geopov.features._input import Band, check_bands
 from geopov.features._stretch import Stretch
 from geopov.features.card import Task
 
-__all__ = ["Augmentation", "Logger", "Machine", "Settings"]
+__all__ = ["Augmentation", "Logger", "Machine", "Schedule", "Settings"]
 
 Augmentation = Literal["flip", "quarter_turn", "colour_jitter"]
 Logger = Literal["csv", "tensorboard"]
+Schedule = Literal["cosine", "constant"]
 
 LIGHTS, LIGHTS_CLASS = "lights", "lights_class"
 STATE, CACHE = ".training", ".cache"
@@ -48,6 +49,7 @@ class Settings:
     batch_size: int
     class_weights: Literal["balanced"] | None
     augment: tuple[Augmentation, ...]
+    schedule: Schedule
     patience: int
     precision: str
     seed: int
@@ -69,6 +71,8 @@ class Settings:
             _check_count(getattr(self, name), name, least=0)
         for name in ("learning_rate", "backbone_learning_rate"):
             check_positive(getattr(self, name), name, FeatureError)
+        if self.schedule not in get_args(Schedule):
+            raise FeatureError(f"schedule is {self.schedule!r}; expected one of {some(get_args(Schedule))}.")
         decay = self.weight_decay
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < math.inf:
             raise FeatureError(f"weight_decay is {decay!r}; expected a number, 0 or more.")

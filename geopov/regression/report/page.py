@@ -104,6 +104,12 @@ class Run:
         """A predictor as a table calls it."""
         return wording.name_of(self.summary, predictor)
 
+    def networks(self) -> list[dict[str, Any]]:
+        """Of each network that was trained for these features, what its card says."""
+        provenance = json.loads(self.summary["features"].get("provenance") or "{}")
+        parts = provenance.get("parts", [provenance])
+        return [part["trained"] for part in parts if "trained" in part]
+
     @property
     def score_names(self) -> list[str]:
         """The scores that the run has, in the order of a table."""
