@@ -30,8 +30,8 @@ from rasterio.windows import Window
 from torch.utils.flop_counter import FlopCounterMode
 
 from geopov.features import build, extract_array
-from geopov.features.backbones import load_backbone
-from geopov.features.engines import (
+from geopov.features.networks.backbones import load_backbone
+from geopov.features.networks.engines import (
     PooledNetwork,
     choose_engine,
     forward_all,

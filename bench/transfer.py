@@ -6,8 +6,9 @@ For each seed: a country is made up (geopov.testing.write_sample_world), a small
 weights, since no hub is needed for those) is trained to tell night light from daytime tiles, and its features of the
 survey's clusters are put to a ridge regression on asset wealth under spatial blocks. Beside it, under the same blocks:
 the mean night light of the same windows; the same network untrained; another network as ImageNet left it
-(EfficientNet-Lite0); and the trained features with the clusters' images shuffled. r² is squared Pearson, R² the coefficient of determination; both of all clusters and of the poorer half
-by true wealth (Jean et al. 2016, Science 353:790, figure 4). Intervals are Student's over seeds, of paired differences.
+(EfficientNet-Lite0); and the trained features with the clusters' images shuffled. r² is squared Pearson, R² the
+coefficient of determination; both of all clusters and of the poorer half by true wealth (Jean et al. 2016, Science
+353:790, figure 4). Intervals are Student's over seeds, of paired differences.
 
 What the network sees in training: images and night lights of the whole country, also where test clusters lie, as both
 are at hand wherever a map is wanted. It never sees the survey. Settings are tried on seeds from 100 up; those reported

@@ -13,9 +13,13 @@ from geopov.errors import OfflineError, SourceNotFoundError
 
 ROOT = Path(__file__).parents[1]
 # What a notebook must have printed for its point to be made.
-SAID = {"01_whole_path": "beats nightlights alone", "02_surveys": "large enough: 10.0 km"}
+SAID = {
+    "01_whole_path": "beats nightlights alone",
+    "02_surveys": "large enough: 10.0 km",
+    "03_network": "trained on nightlights: r²",
+}
 # Those that need nothing from a registry.
-OFFLINE = {"02_surveys"}
+OFFLINE = {"02_surveys", "03_network"}
 
 
 # The kernel's own machinery, not ours.

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 from geopov.features.extract import Tiles, extract, extract_array
 from geopov.features.extractor import Concatenation, Extractor, build, extractor_names
 from geopov.features.histograms import BandHistograms
+from geopov.features.networks.weights import EFFICIENTNET_LITE0, WeightsSource, fetch_weights
 from geopov.features.preprocess import Preprocessing
 from geopov.features.statistics import BandStatistics
 from geopov.features.store import read_features, write_features
-from geopov.features.weights import EFFICIENTNET_LITE0, WeightsSource, fetch_weights
 
 if TYPE_CHECKING:
     from geopov.features.callable import CallableExtractor
-    from geopov.features.card import NetworkCard
     from geopov.features.classification.apply import classify, open_classifier
     from geopov.features.classification.classifier import TileClassifier, train_classifier
     from geopov.features.classification.sheet import write_page, write_sheet
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from geopov.features.comparison.intervals import auroc_bootstrap, auroc_delong, clopper_pearson, delong_test
     from geopov.features.comparison.table import write_comparison
     from geopov.features.explanation.report import explain
+    from geopov.features.networks.card import NetworkCard
     from geopov.features.nightlights.classes import LightsClasses
     from geopov.features.nightlights.lights import Lights, open_lights
     from geopov.features.nightlights.sampling import sample_by_nightlights
@@ -89,7 +89,7 @@ __all__ = [
 
 _HOME = {
     "callable": ("CallableExtractor",),
-    "card": ("NetworkCard",),
+    "networks.card": ("NetworkCard",),
     "classification.apply": ("classify", "open_classifier"),
     "classification.classifier": ("TileClassifier", "train_classifier"),
     "classification.sheet": ("write_page", "write_sheet"),

@@ -96,8 +96,8 @@ def extractor_names() -> list[str]:
     """Names :func:`build` knows on this machine; what needs torch or torchvision only where they are installed."""
     own = [name for name in _BUILDERS if name != CALLABLE and (name != "random_convolution" or is_available("torch"))]
     if is_available("torch") and is_available("torchvision"):
-        from geopov.features.backbones import network_names
-        from geopov.features.network import PRETRAINED
+        from geopov.features.networks.backbones import network_names
+        from geopov.features.networks.network import PRETRAINED
 
         return [*own, PRETRAINED, *network_names()]
     return own
@@ -207,7 +207,7 @@ def _refuse_callable(name: str, parameters: dict[str, Any]) -> Extractor:
 def _build_network(name: str, parameters: dict[str, Any]) -> Extractor:
     for module in ("torch", "torchvision"):
         require(module, purpose=f"The extractor {name!r} is none of {some(_BUILDERS)}; a network")
-    from geopov.features.network import NetworkExtractor
+    from geopov.features.networks.network import NetworkExtractor
 
     own = set(inspect.signature(NetworkExtractor).parameters) - {"name", "preprocessing"}
     _check_parameters(name, parameters, own | set(Preprocessing.parameter_names()))

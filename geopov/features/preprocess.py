@@ -30,7 +30,7 @@ class Preprocessing:
     bands : sequence of str or int
         Bands shown to the network: names, or numbers counted from 1 as GDAL does. Three are its red, green and blue,
         and one may be repeated, such as ``(1, 1, 1)`` for a nightlights image. For any other number the network's first
-        convolution is made over, see :func:`geopov.features.inflate.inflated`.
+        convolution is made over, see :func:`geopov.features.networks.inflate.inflated`.
     stretch : {"linear", "log"}
         How values between ``lo`` and ``hi`` are spread over 0 to 1; values outside are clipped. "log" suits radiance
         and other skewed bands, and needs ``lo`` above zero.

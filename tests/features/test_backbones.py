@@ -15,12 +15,12 @@ from torch import nn
 
 from geopov.errors import FeatureError
 from geopov.features import build
-from geopov.features.backbones import load_backbone
-from geopov.features.card import NetworkCard
-from geopov.features.engines import PooledNetwork
-from geopov.features.inflate import inflated
-from geopov.features.state import load_state
-from geopov.features.trained import load_trained, save_weights
+from geopov.features.networks.backbones import load_backbone
+from geopov.features.networks.card import NetworkCard
+from geopov.features.networks.engines import PooledNetwork
+from geopov.features.networks.inflate import inflated
+from geopov.features.networks.state import load_state
+from geopov.features.networks.trained import load_trained, save_weights
 
 BANDS = ("blue", "green", "red", "nir")
 # One of each family; all sixteen of Bressem et al. 2020 go the same ways.

@@ -9,7 +9,7 @@ import pytest
 
 from geopov._validation import sha256_of
 from geopov.errors import FeatureError
-from geopov.features.card import NetworkCard
+from geopov.features.networks.card import NetworkCard
 
 
 def card_for(folder, **changes):
@@ -55,7 +55,7 @@ def test_an_ordinal_head_has_one_logit_fewer(tmp_path):
 
 
 def test_importing_cards_imports_no_torch():
-    code = "import sys, geopov.features.card; print('torch' in sys.modules)"
+    code = "import sys, geopov.features.networks.card; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

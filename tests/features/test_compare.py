@@ -167,7 +167,7 @@ class TestContenders:
 @pytest.mark.parametrize("network", MINIMUM_INPUT_PX)
 def test_smallest_image(network):
     torch = pytest.importorskip("torch")
-    from geopov.features.backbones import load_backbone
+    from geopov.features.networks.backbones import load_backbone
 
     trunk, side = load_backbone(network, weights=None, seed=0).trunk, MINIMUM_INPUT_PX[network]
     assert trunk(torch.zeros(1, 3, side, side)).shape[2:] == (1, 1)

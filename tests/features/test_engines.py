@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geopov.features import build
-from geopov.features.engines import PooledNetwork, forward_all, make_engine, micro_batch
+from geopov.features.networks.engines import PooledNetwork, forward_all, make_engine, micro_batch
 
 CPU_ENGINES = ["eager", "fused", "onnxruntime"]
 

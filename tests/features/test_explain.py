@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from geopov.errors import FeatureError
 from geopov.features import build
-from geopov.features.backbones import load_backbone
-from geopov.features.card import NetworkCard
 from geopov.features.explanation.activations import check_filters, choose_filters, measure, strongest
 from geopov.features.explanation.grad_cam import grad_cam, logit_names, targets_of
 from geopov.features.explanation.report import explain
 from geopov.features.explanation.sheet import Panel, Row, draw_sheet, pictures, shown_bands
 from geopov.features.explanation.watch import WatchedNetwork
-from geopov.features.trained import save_weights
+from geopov.features.networks.backbones import load_backbone
+from geopov.features.networks.card import NetworkCard
+from geopov.features.networks.trained import save_weights
 
 BANDS = ["red", "green", "blue"]
 

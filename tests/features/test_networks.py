@@ -12,8 +12,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from geopov.errors import FeatureError, OfflineError
 from geopov.features import build, extract
-from geopov.features.backbones import load_backbone, read_state
-from geopov.features.engines import PooledNetwork, middle_weights, torch_threads
+from geopov.features.networks.backbones import load_backbone, read_state
+from geopov.features.networks.engines import PooledNetwork, middle_weights, torch_threads
 
 # One network of each family; the node is where torchvision's own names put the final map.
 FAMILIES = {
@@ -104,7 +104,7 @@ def test_engines_agree_on_plain_batch_norms(rng):
 
 
 def test_folding_is_refused_where_it_would_be_wrong():
-    from geopov.features.engines import fuse_batch_norm
+    from geopov.features.networks.engines import fuse_batch_norm
 
     class Twice(torch.nn.Module):
         def __init__(self):

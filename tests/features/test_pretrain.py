@@ -15,10 +15,10 @@ pytest.importorskip("lightning")
 
 from geopov.errors import FeatureError, GeopovError  # noqa: E402
 from geopov.features import build, extract  # noqa: E402
-from geopov.features.backbones import load_backbone  # noqa: E402
-from geopov.features.card import NetworkCard  # noqa: E402
+from geopov.features.networks.backbones import load_backbone  # noqa: E402
+from geopov.features.networks.card import NetworkCard  # noqa: E402
+from geopov.features.networks.trained import load_trained  # noqa: E402
 from geopov.features.preprocess import Preprocessing  # noqa: E402
-from geopov.features.trained import load_trained  # noqa: E402
 from geopov.features.training.fit import pretrain  # noqa: E402
 from geopov.features.training.predict import TrainedNetwork  # noqa: E402
 
@@ -233,6 +233,25 @@ def test_processes_that_read_ahead_change_nothing(tmp_path):
         pretrain(Tiles(data), points, folder=tmp_path / str(workers), workers=workers, **options)
     for name in ("network.pth", "card.json"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_tensorboard_reads_what_was_logged(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data, points = world()
+    pretrain(Tiles(data), points, folder=tmp_path / "n", **TINY | {"epochs": 1, "logger": "tensorboard"})
+    [events] = (tmp_path / "n" / "logs").rglob("events.*")
+    accumulator = reader.EventAccumulator(str(events))
+    accumulator.Reload()
+    assert {"train_loss", "validation_loss"} <= set(accumulator.Tags()["scalars"])
+
+
+def test_the_rates_fall_along_a_cosine_or_stay(tmp_path):
+    data, points = world()
+    for schedule in ("cosine", "constant"):
+        pretrain(Tiles(data), points, folder=tmp_path / schedule, **TINY | {"epochs": 2, "schedule": schedule})
+    assert card_of(tmp_path / "cosine").sha256 != card_of(tmp_path / "constant").sha256
+    with pytest.raises(FeatureError, match="schedule is 'stairs'"):
+        pretrain(Tiles(data), points, folder=tmp_path / "c", **TINY | {"schedule": "stairs"})
 
 
 def test_random_numbers_of_the_caller_are_left_alone(tmp_path):

@@ -16,7 +16,7 @@ pytest.importorskip("lightning")
 
 from geopov.cli.features.pretrain import pretrain
 from geopov.errors import FeatureError
-from geopov.features.card import NetworkCard
+from geopov.features.networks.card import NetworkCard
 from geopov.tiles import TileSpec, extract
 
 app = typer.Typer()

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import geopandas as gpd
 import numpy as np
 import torch, torchvision, lightning.pytorch
-from geopov.features.card import NetworkCard
+from geopov.features.networks.card import NetworkCard
 from geopov.features.training.fit import pretrain
 
 root = Path(sys.argv[1])

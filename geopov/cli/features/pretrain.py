@@ -83,7 +83,7 @@ def pretrain(
         --backbone efficientnet_lite0 --task ordinal --workers 4 -o networks/lights
     """
     from geopov import tiles
-    from geopov.features.card import NetworkCard
+    from geopov.features.networks.card import NetworkCard
     from geopov.features.training.fit import pretrain as train
 
     labels = read_points(points)

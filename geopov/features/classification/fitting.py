@@ -103,7 +103,7 @@ def fit_network(
     2002, "Adjusting the outputs of a classifier to new a priori probabilities", Neural Computation 14:21, equation 4).
     """
     require("torch", purpose="Training a tile classifier without extractor=")
-    from geopov.features.trained import load_trained
+    from geopov.features.networks.trained import load_trained
     from geopov.features.training.fit import pretrain
 
     if own := sorted({"task", "label", "folder"} & set(options)):

@@ -29,7 +29,7 @@ from geopov.features.subset import Subset
 from geopov.grid import local_crs
 
 if TYPE_CHECKING:
-    from geopov.features.engines import EngineName
+    from geopov.features.networks.engines import EngineName
 
 __all__ = ["ATTRIBUTE", "Downstream", "compare"]
 
@@ -263,7 +263,7 @@ def _check(
 
 
 def _check_names(chosen: list[Contender]) -> None:
-    from geopov.features.backbones import network_names
+    from geopov.features.networks.backbones import network_names
 
     known = set(network_names())
     unknown = [c.backbone for c in chosen if not c.backbone.startswith("timm/") and c.backbone not in known]

@@ -16,15 +16,15 @@ import pandas as pd
 import xarray as xr
 
 from geopov._validation import ID_COLUMN, atomic_path
-from geopov.features.card import NetworkCard
 from geopov.features.comparison.networks import Contender
 from geopov.features.extract import Tiles, extract
 from geopov.features.extractor import Extractor
+from geopov.features.networks.card import NetworkCard
 from geopov.features.store import read_features, write_features
 from geopov.features.subset import Subset
 
 if TYPE_CHECKING:
-    from geopov.features.engines import EngineName
+    from geopov.features.networks.engines import EngineName
     from geopov.features.training.predict import TrainedNetwork
 
 __all__ = ["Downstream", "Entrant", "entrant_of"]
@@ -93,8 +93,8 @@ def entrant_of(
     engine, threads : str, int
         Of forward passes; threads of training, too.
     """
-    from geopov.features.network import PRETRAINED, NetworkExtractor
-    from geopov.features.trained import load_trained
+    from geopov.features.networks.network import PRETRAINED, NetworkExtractor
+    from geopov.features.networks.trained import load_trained
     from geopov.features.training.fit import pretrain
     from geopov.features.training.predict import TrainedNetwork
 

@@ -12,8 +12,15 @@ from typing import Any
 
 import torch
 
-from geopov.features.engines import EngineName, PooledNetwork, choose_engine, forward_all, make_engine, micro_batch
-from geopov.features.trained import load_trained
+from geopov.features.networks.engines import (
+    EngineName,
+    PooledNetwork,
+    choose_engine,
+    forward_all,
+    make_engine,
+    micro_batch,
+)
+from geopov.features.networks.trained import load_trained
 
 __all__ = ["measure"]
 

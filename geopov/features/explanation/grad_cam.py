@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from geopov._optional import require
-from geopov.features.card import NetworkCard
 from geopov.features.explanation.watch import WatchedNetwork
+from geopov.features.networks.card import NetworkCard
 from geopov.features.training.tasks import class_probabilities
 
 __all__ = ["Target", "grad_cam", "logit_names", "targets_of"]
@@ -48,12 +48,8 @@ class Target:
 
 def logit_names(card: NetworkCard) -> list[str]:
     """What a greater value of each of the head's outputs speaks for."""
-    names = [_name(name) for name in card.outputs]
+    names = card.class_titles
     return [f"above {name}" for name in names[:-1]] if card.task == "ordinal" else names
-
-
-def _name(output: str) -> str:
-    return f"class {output}" if output.isdigit() else output
 
 
 def targets_of(card: NetworkCard, outputs: npt.NDArray[np.floating[Any]]) -> list[Target]:
@@ -71,8 +67,8 @@ def targets_of(card: NetworkCard, outputs: npt.NDArray[np.floating[Any]]) -> lis
     else:
         steps = [(logit, 1) for logit in range(card.n_logits)]
     return [
-        Target(_name(name), chances[:, k], "probability", logit, sign)
-        for k, (name, (logit, sign)) in enumerate(zip(card.outputs, steps, strict=True))
+        Target(name, chances[:, k], "probability", logit, sign)
+        for k, (name, (logit, sign)) in enumerate(zip(card.class_titles, steps, strict=True))
     ]
 
 

@@ -18,9 +18,9 @@ from torch.nn import functional
 from geopov._validation import some
 from geopov.errors import FeatureError
 from geopov.features._input import Array, band_positions, check_batch, enough_valid
-from geopov.features.engines import PooledNetwork, micro_batch
 from geopov.features.extractor import Extractor
-from geopov.features.network import NetworkExtractor
+from geopov.features.networks.engines import PooledNetwork, micro_batch
+from geopov.features.networks.network import NetworkExtractor
 
 __all__ = ["FINAL", "WatchedNetwork"]
 

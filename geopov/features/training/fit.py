@@ -19,9 +19,9 @@ from geopov._validation import atomic_path, some
 from geopov.errors import FeatureError
 from geopov.features._input import Band
 from geopov.features._stretch import Stretch
-from geopov.features.card import CARD, NetworkCard, Task
 from geopov.features.extract import Tiles
 from geopov.features.extractor import build
+from geopov.features.networks.card import CARD, NetworkCard, Task
 from geopov.features.training.examples import read_examples
 from geopov.features.training.settings import (
     CACHE,
@@ -37,7 +37,7 @@ from geopov.features.training.settings import (
 )
 
 if TYPE_CHECKING:
-    from geopov.features.network import NetworkExtractor
+    from geopov.features.networks.network import NetworkExtractor
 
 __all__ = ["pretrain"]
 
@@ -98,7 +98,7 @@ def pretrain(
         ``efficientnet_lite0``, a convolutional classifier of torchvision, or ``timm/NAME``.
     weights : str or path, optional
         ``"imagenet"``, the path of a state dict, or None for a random start. For other than three bands the first
-        convolution is made over, see :func:`geopov.features.inflate.inflated`.
+        convolution is made over, see :func:`geopov.features.networks.inflate.inflated`.
     bands : sequence of str or int, optional
         Bands the network sees, by name or number from 1. Default: all, in their order.
     stretch, lo, hi, input_px

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from geopov.features.card import Task
+from geopov.features.networks.card import Task
 
 __all__ = ["Target", "balanced_weights"]
 

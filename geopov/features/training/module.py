@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
 
-from geopov.features.card import Task
+from geopov.features.networks.card import Task
 from geopov.features.training.loader import Batch, Batches
 from geopov.features.training.losses import Target
 from geopov.features.training.network import Planes, TileNetwork, View

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from geopov.features.backbones import Backbone
-from geopov.features.engines import PooledNetwork
+from geopov.features.networks.backbones import Backbone
+from geopov.features.networks.engines import PooledNetwork
 from geopov.features.training.loader import Batch
 
 __all__ = ["Planes", "TileNetwork", "View"]

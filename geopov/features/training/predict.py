@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from geopov.features.card import NetworkCard
-from geopov.features.engines import EngineName
 from geopov.features.extract import Tiles, extract_array
-from geopov.features.network import NetworkExtractor
-from geopov.features.trained import load_trained
+from geopov.features.networks.card import NetworkCard
+from geopov.features.networks.engines import EngineName
+from geopov.features.networks.network import NetworkExtractor
+from geopov.features.networks.trained import load_trained
 from geopov.features.training.tasks import class_probabilities
 
 __all__ = ["TrainedNetwork"]
@@ -57,7 +57,7 @@ class TrainedNetwork:
         threads : int, optional
             Of the computation on a CPU.
         engine : {"auto", "eager", "fused", "onnxruntime", "cuda"}
-            See :class:`geopov.features.network.NetworkExtractor`; "eager" is ready at once, "auto" fast on many tiles.
+            See :class:`~geopov.features.networks.network.NetworkExtractor`; "eager" starts at once, "auto" is fast on many.
 
         Raises
         ------

@@ -17,12 +17,12 @@ from lightning.pytorch import Trainer
 
 from geopov.errors import FeatureError
 from geopov.features._input import Band, band_positions
-from geopov.features.backbones import Backbone, load_backbone
-from geopov.features.card import NetworkCard
-from geopov.features.engines import torch_threads
 from geopov.features.extract import Tiles
+from geopov.features.networks.backbones import Backbone, load_backbone
+from geopov.features.networks.card import NetworkCard
+from geopov.features.networks.engines import torch_threads
+from geopov.features.networks.trained import save_weights
 from geopov.features.preprocess import Preprocessing
-from geopov.features.trained import save_weights
 from geopov.features.training.cache import TileCache, fill_cache
 from geopov.features.training.course import BEST, LAST, Course, Progress, best_epoch, is_over, read_history
 from geopov.features.training.examples import Examples

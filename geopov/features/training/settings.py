@@ -13,7 +13,7 @@ from geopov._validation import check_positive, sha256_of, some
 from geopov.errors import FeatureError
 from geopov.features._input import Band, check_bands
 from geopov.features._stretch import Stretch
-from geopov.features.card import Task
+from geopov.features.networks.card import Task
 
 __all__ = ["Augmentation", "Logger", "Machine", "Schedule", "Settings"]
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from geopov.errors import FeatureError
-from geopov.features.card import Task
+from geopov.features.networks.card import Task
 
 __all__ = ["class_probabilities", "scores"]
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from geopov._validation import atomic_path, sha256_of, some
 from geopov.errors import FeatureError
-from geopov.features.backbones import Backbone, load_backbone
-from geopov.features.card import WEIGHTS, NetworkCard
-from geopov.features.state import State, read_state
-from geopov.features.weights import WeightsCard
+from geopov.features.networks.backbones import Backbone, load_backbone
+from geopov.features.networks.card import WEIGHTS, NetworkCard
+from geopov.features.networks.state import State, read_state
+from geopov.features.networks.weights import WeightsCard
 
 __all__ = ["TrainedParts", "load_trained", "save_weights"]
 

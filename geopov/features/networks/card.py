@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -58,7 +59,7 @@ class NetworkCard:
     unit : str
         Of the label.
     start : dict
-        Origin of the initial weights: that of :class:`geopov.features.weights.WeightsCard`.
+        Origin of the initial weights: that of :class:`geopov.features.networks.weights.WeightsCard`.
     data : dict
         What it was trained on: numbers of tiles by split, sha256 of the points, scenes.
     training : dict
@@ -106,6 +107,18 @@ class NetworkCard:
         self._as_json()
 
     @property
+    def class_titles(self) -> list[str]:
+        """The outputs in words: a class that is a number gets what it stands for, where its edges are known."""
+        if self.class_edges is None or len(self.class_edges) != len(self.outputs) - 1:
+            return [f"class {name}" if name.isdigit() else name for name in self.outputs]
+        edges = [f"{edge:.3g}" for edge in self.class_edges]
+        between = [f"{low} to {high}" for low, high in pairwise(edges)]
+        ranges = [f"below {edges[0]}", *between, f"{edges[-1]} and above"]
+        return [
+            f"class {name}: {extent} {self.unit}".rstrip() for name, extent in zip(self.outputs, ranges, strict=True)
+        ]
+
+    @property
     def n_logits(self) -> int:
         """Numbers the head gives for a tile: one fewer than classes where the task is ordinal."""
         return len(self.outputs) - (self.task == "ordinal")
@@ -118,7 +131,7 @@ class NetworkCard:
     def summary(self) -> dict[str, Any]:
         """What a report says of the network: JSON types, without the course of the training."""
         names = ("backbone", "bands", "task", "outputs", "class_edges", "unit", "tile", "start", "data", "sha256")
-        found = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names} | {"titles": self.class_titles}
         found["training"] = {key: value for key, value in self.training.items() if key not in ("history", "asked")}
         return found
 

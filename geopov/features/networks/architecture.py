@@ -13,8 +13,8 @@ import torch.fx
 from torch import nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from geopov.features.state import State
-from geopov.features.weights import WeightsCard
+from geopov.features.networks.state import State
+from geopov.features.networks.weights import WeightsCard
 
 __all__ = ["Architecture", "cut_before"]
 

@@ -17,11 +17,11 @@ from geopov._optional import require
 from geopov._validation import sha256_of, some
 from geopov.catalog.cache import offline_from_environment
 from geopov.errors import FeatureError, OfflineError
-from geopov.features.architecture import Architecture, cut_before
-from geopov.features.inflate import RGB, inflate, stem_names
-from geopov.features.state import State, load_state, read_state
-from geopov.features.timm_backbones import LITE0, TIMM, lite0_architecture, timm_architecture
-from geopov.features.weights import WeightsCard
+from geopov.features.networks.architecture import Architecture, cut_before
+from geopov.features.networks.inflate import RGB, inflate, stem_names
+from geopov.features.networks.state import State, load_state, read_state
+from geopov.features.networks.timm_backbones import LITE0, TIMM, lite0_architecture, timm_architecture
+from geopov.features.networks.weights import WeightsCard
 
 __all__ = ["Backbone", "load_backbone", "network_names"]
 
@@ -78,7 +78,7 @@ def load_backbone(name: str, *, weights: str | Path | None, seed: int, n_bands: 
         Used without weights only.
     n_bands : int
         Bands it reads. For other than three the first convolution is made over by
-        :func:`geopov.features.inflate.inflated`, unless the file of weights is for so many bands already.
+        :func:`geopov.features.networks.inflate.inflated`, unless the file of weights is for so many bands already.
 
     Raises
     ------

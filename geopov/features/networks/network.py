@@ -19,8 +19,8 @@ from torch.nn import functional
 from geopov import __version__
 from geopov.errors import FeatureError
 from geopov.features._input import Array, band_positions, check_batch, check_context, enough_valid
-from geopov.features.backbones import Backbone, load_backbone
-from geopov.features.engines import (
+from geopov.features.networks.backbones import Backbone, load_backbone
+from geopov.features.networks.engines import (
     EngineName,
     Forward,
     PooledNetwork,
@@ -29,8 +29,8 @@ from geopov.features.engines import (
     make_engine,
     micro_batch,
 )
+from geopov.features.networks.trained import TrainedParts, load_trained
 from geopov.features.preprocess import Preprocessing
-from geopov.features.trained import TrainedParts, load_trained
 
 __all__ = ["PRETRAINED", "NetworkExtractor"]
 

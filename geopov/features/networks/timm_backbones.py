@@ -17,9 +17,9 @@ from torch import nn
 from geopov._optional import require
 from geopov._validation import sha256_of, some
 from geopov.errors import FeatureError
-from geopov.features.architecture import Architecture
-from geopov.features.state import State, read_state
-from geopov.features.weights import EFFICIENTNET_LITE0, WeightsCard, fetch_weights
+from geopov.features.networks.architecture import Architecture
+from geopov.features.networks.state import State, read_state
+from geopov.features.networks.weights import EFFICIENTNET_LITE0, WeightsCard, fetch_weights
 
 __all__ = ["LITE0", "TIMM", "lite0_architecture", "lite0_state", "timm_architecture"]
 
