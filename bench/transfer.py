@@ -1,6 +1,6 @@
 """Whether what a network learns from nightlights helps to see wealth, on a made-up country whose truth is known.
 
-    python bench/transfer.py [--seeds 5] [--first 0] [--folder DIR] [--threads 2] [-o TABLE.json]
+    python bench/transfer.py [--seeds 10] [--first 0] [--folder DIR] [--threads 2] [-o TABLE.json]
 
 For each seed: a country is made up (geopov.testing.write_sample_world), a small network (SqueezeNet, from random
 weights, since no hub is needed for those) is trained to tell night light from daytime tiles, and its features of the
@@ -12,7 +12,7 @@ coefficient of determination; both of all clusters and of the poorer half by tru
 
 What the network sees in training: images and night lights of the whole country, also where test clusters lie, as both
 are at hand wherever a map is wanted. It never sees the survey. Settings are tried on seeds from 100 up; those reported
-by default, 0 to 4, are not for that. Lights use the noise floor that the world states (0.3), which makes the baseline
+by default, 0 to 9, are not for that. Lights use the noise floor that the world states (0.3), which makes the baseline
 stronger than the sensor's published one would. Finished seeds are kept in DIR.
 """
 
@@ -175,7 +175,7 @@ def summarise(results: list[dict[str, Any]]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many countries")
+    parser.add_argument("--seeds", type=int, default=10, help="how many countries")
     parser.add_argument("--first", type=int, default=0, help="the first one's seed")
     parser.add_argument("--folder", type=Path, default=Path("work/transfer"))
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))

@@ -57,7 +57,7 @@ class TrainedNetwork:
         threads : int, optional
             Of the computation on a CPU.
         engine : {"auto", "eager", "fused", "onnxruntime", "cuda"}
-            See :class:`~geopov.features.networks.network.NetworkExtractor`; "eager" starts at once, "auto" is fast on many.
+            See :class:`~geopov.features.networks.network.NetworkExtractor`; "eager" starts at once, "auto" is faster.
 
         Raises
         ------
