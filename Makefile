@@ -51,6 +51,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/survey.py
 	$(BIN)/python bench/displacement.py
 	$(BIN)/python bench/density.py
+	$(BIN)/python bench/extractors.py
+	$(BIN)/python bench/surroundings.py
+	$(BIN)/python bench/transfer.py
+	$(BIN)/python bench/compare.py --quick
 
 clean:
 	rm -rf $(VENV) work
