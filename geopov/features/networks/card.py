@@ -113,7 +113,7 @@ class NetworkCard:
             return [f"class {name}" if name.isdigit() else name for name in self.outputs]
         edges = [f"{edge:.3g}" for edge in self.class_edges]
         between = [f"{low} to {high}" for low, high in pairwise(edges)]
-        ranges = [f"below {edges[0]}", *between, f"{edges[-1]} and above"]
+        ranges = [f"below {edges[0]}", *between, f"at least {edges[-1]}"]
         return [
             f"class {name}: {extent} {self.unit}".rstrip() for name, extent in zip(self.outputs, ranges, strict=True)
         ]
