@@ -107,3 +107,14 @@ def test_a_source_is_known_by_its_content_and_a_cloud_object_by_its_name(study_f
         table.write("\n")
     assert _record(catalog, "clusters") != before
     assert _record(catalog, "cloud")["files"] == [{"uri": "s3://bucket/scene.tif", "sha256": None}]
+
+
+def test_a_penalty_for_each_extractor_leaves_out_what_needs_one_penalty(study_folder: Path) -> None:
+    features = [{"name": "band_mean", "bands": [1]}, {"name": "band_mean", "bands": [2]}]
+    study = prepare_study(_vary(study_folder, features=features, regression__banded=True))
+    options = workflow_arguments(study)["regression"].options
+    for words in ("--banded", "--permutations 0", "--repeats 0"):
+        assert words in options
+    plain = workflow_arguments(prepare_study(_vary(study_folder, regression__banded=False)))["regression"].options
+    assert "--banded" not in plain
+    assert "--permutations 100" in plain
