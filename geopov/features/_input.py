@@ -51,6 +51,24 @@ def band_positions(bands: Sequence[Band], *, n_bands: int, band_names: Sequence[
     return [_position(band, n_bands, band_names) for band in bands]
 
 
+def shown_bands(bands: Sequence[Band] | Band | None, band_names: Sequence[str]) -> list[int]:
+    """Positions of the bands to show as red, green and blue: three, or one to be shown in grey.
+
+    By default those called red, green and blue, else the first three, else the first.
+    """
+    if bands is not None:
+        positions = band_positions(check_bands(bands, "bands to show"), n_bands=len(band_names), band_names=band_names)
+        if len(positions) not in (1, 3):
+            raise FeatureError(
+                f"{len(positions)} bands are to be shown; expected three, for red, green and blue, or one."
+            )
+        return positions
+    lowered = [name.lower() for name in band_names]
+    if {"red", "green", "blue"} <= set(lowered):
+        return [lowered.index(name) for name in ("red", "green", "blue")]
+    return list(range(3 if len(lowered) >= 3 else 1))
+
+
 def _position(band: Band, n_bands: int, band_names: Sequence[str] | None) -> int:
     if isinstance(band, int):
         if band > n_bands:

@@ -212,7 +212,7 @@ def test_the_sheet_grows_with_its_tiles(page, tmp_path):
         (lambda t, s, p: write_page(t.drop(columns="predicted"), s, p), "no column 'predicted'"),
         (lambda t, s, p: write_page(t, s, p, n=0), "n is 0"),
         (lambda t, s, p: write_page(t, s, p, order="best"), "order is 'best'"),
-        (lambda t, s, p: write_page(t, s, p, bands=[1, 2]), "one for grey, or three"),
+        (lambda t, s, p: write_page(t, s, p, bands=[1, 2]), "2 bands are to be shown"),
         (lambda t, s, p: write_page(t, s, p, stretch="sqrt"), "stretch is 'sqrt'"),
         (lambda t, s, p: write_page(t.assign(predicted=None), s, p), "no tile has a probability"),
         (lambda t, s, p: write_sheet(t, s, p, columns=0), "columns is 0"),

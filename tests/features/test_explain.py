@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from geopov.errors import FeatureError
 from geopov.features import build
+from geopov.features._input import shown_bands
 from geopov.features.explanation.activations import check_filters, choose_filters, measure, strongest
 from geopov.features.explanation.grad_cam import grad_cam, logit_names, targets_of
 from geopov.features.explanation.report import explain
-from geopov.features.explanation.sheet import Panel, Row, draw_sheet, pictures, shown_bands
+from geopov.features.explanation.sheet import Panel, Row, draw_sheet, pictures
 from geopov.features.explanation.watch import WatchedNetwork
 from geopov.features.networks.backbones import load_backbone
 from geopov.features.networks.card import NetworkCard
@@ -250,7 +251,7 @@ def test_bands_to_show(bands, names, expected):
 
 
 def test_bands_that_cannot_be_shown():
-    with pytest.raises(FeatureError, match="show names 2 bands"):
+    with pytest.raises(FeatureError, match="2 bands are to be shown"):
         shown_bands([1, 2], BANDS)
 
 

@@ -9,21 +9,13 @@ import typer
 
 from geopov._validation import ID_COLUMN, atomic_path, check_columns
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, open_scene_options, read_points
+from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, read_points
+from geopov.cli.features._tiles import ContextPx, ResolutionM, SavedTiles, SizePx, open_or_cut
 from geopov.cli.features.extract import read_spec
 from geopov.errors import FeatureError
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-    from geopov.tiles import TileSet
-
-SavedTiles = Annotated[
-    Path | None, typer.Option("--tiles", metavar="DIR", help="Tiles that `geopov tiles extract` saved.")
-]
-SizePx = Annotated[int | None, typer.Option("--size-px", help="Side of a tile in pixels.")]
-ResolutionM = Annotated[float | None, typer.Option("--resolution-m", help="Side of a pixel in metres.")]
-ContextPx = Annotated[int, typer.Option("--context-px", help="Pixels to add around each tile.")]
 
 
 def train_classifier(
@@ -69,7 +61,7 @@ def train_classifier(
     from geopov.features.classification.two_stage import train_two_stage
 
     points = read_points(labels)
-    tiles = _tiles(tiles_folder, (scene, catalog, band, nodata), points, size_px, resolution_m, context_px)
+    tiles = open_or_cut(tiles_folder, (scene, catalog, band, nodata), points, size_px, resolution_m, context_px)
     options: dict[str, Any] = _training(training) | {
         "label": label,
         "folder": folder,
@@ -134,7 +126,7 @@ def classify(
         raise FeatureError(f"--output is {output}; expected a name that ends in .parquet or .csv.")
     chosen = open_classifier(classifier)
     where = None if points is None else read_points(points)
-    tiles = _tiles(tiles_folder, (scene, catalog, band, nodata), where, size_px, resolution_m, context_px)
+    tiles = open_or_cut(tiles_folder, (scene, catalog, band, nodata), where, size_px, resolution_m, context_px)
     with progress_bar("Classifying") as progress:
         table = apply(chosen, tiles, progress=progress)
     _write_table(table, output)
@@ -155,28 +147,6 @@ def classify(
         write_page(table, tiles, page, classifier=chosen, **pictures)
     if sheet is not None:
         write_sheet(table, tiles, sheet, **pictures)
-
-
-def _tiles(
-    folder: Path | None,
-    scene: tuple[Any, Any, Any, Any],
-    points: gpd.GeoDataFrame | None,
-    size_px: int | None,
-    resolution_m: float | None,
-    context_px: int,
-) -> TileSet:
-    from geopov import tiles
-
-    if folder is not None:
-        if scene[0]:
-            raise FeatureError("--tiles and --scene are given; expected saved tiles or scenes.")
-        return tiles.TileSet.open(folder)
-    if not scene[0] or points is None or size_px is None or resolution_m is None:
-        raise FeatureError(
-            "expected --tiles, or else --scene, points, --size-px and --resolution-m, to cut tiles around the points."
-        )
-    spec = tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px)
-    return tiles.extract(open_scene_options(*scene), points, spec)
 
 
 def _training(text: str | None) -> dict[str, Any]:

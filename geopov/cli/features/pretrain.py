@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import CatalogFile, Nodata, SceneNames, open_scene_options, read_points
-from geopov.errors import FeatureError
+from geopov.cli._options import CatalogFile, Nodata, SceneNames, read_points
+from geopov.cli.features._tiles import ContextPx, ResolutionM, SavedTiles, SizePx, open_or_cut
 
 
 def pretrain(
@@ -20,18 +20,16 @@ def pretrain(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the network.")],
-    tiles_folder: Annotated[
-        Path | None, typer.Option("--tiles", metavar="DIR", help="Tiles that `geopov tiles extract` saved.")
-    ] = None,
+    tiles_folder: SavedTiles = None,
     scene: SceneNames = None,
     catalog: CatalogFile = None,
     band: Annotated[
         list[str] | None, typer.Option("--band", help="Band the network sees, by name or number; repeat it.")
     ] = None,
     nodata: Nodata = None,
-    size_px: Annotated[int | None, typer.Option("--size-px", help="Side of a tile in pixels.")] = None,
-    resolution_m: Annotated[float | None, typer.Option("--resolution-m", help="Side of a pixel in metres.")] = None,
-    context_px: Annotated[int, typer.Option("--context-px", help="Pixels to add around each tile.")] = 0,
+    size_px: SizePx = None,
+    resolution_m: ResolutionM = None,
+    context_px: ContextPx = 0,
     backbone: Annotated[
         str, typer.Option("--backbone", help="efficientnet_lite0, a network of torchvision, or timm/NAME.")
     ] = "resnet18",
@@ -82,20 +80,11 @@ def pretrain(
       geopov features pretrain --scene s2.tif --points points.parquet --size-px 224 --resolution-m 10 \\
         --backbone efficientnet_lite0 --task ordinal --workers 4 -o networks/lights
     """
-    from geopov import tiles
     from geopov.features.networks.card import NetworkCard
     from geopov.features.training.fit import pretrain as train
 
     labels = read_points(points)
-    if tiles_folder is not None:
-        if scene:
-            raise FeatureError("--tiles and --scene are given; expected saved tiles or scenes.")
-        cut = tiles.TileSet.open(tiles_folder)
-    else:
-        if not scene or size_px is None or resolution_m is None:
-            raise FeatureError("expected --tiles, or else all of --scene, --size-px and --resolution-m, to cut tiles.")
-        spec = tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px)
-        cut = tiles.extract(open_scene_options(scene, catalog, nodata=nodata), labels, spec)
+    cut = open_or_cut(tiles_folder, (scene, catalog, None, nodata), labels, size_px, resolution_m, context_px)
     options: dict[str, Any] = {"lo": lo or None, "hi": hi or None}
     if band:
         options["bands"] = [int(name) if name.isdigit() else name for name in band]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopov.errors import FeatureError
-from geopov.features._input import Band, band_positions, centre, check_bands
+from geopov.features._input import Band, centre, shown_bands
 from geopov.features._stretch import Stretch, check_stretch, to_unit
 from geopov.features.extract import Tiles
 from geopov.features.subset import Subset
@@ -93,7 +93,7 @@ def tile_pictures(
         Red, green, blue and opacity; invalid pixels are transparent.
     """
     check_stretch(stretch, None, None)
-    shown = _shown_bands(tiles.band_names, bands)
+    shown = shown_bands(bands, tiles.band_names)
     wanted, back = np.unique(positions, return_inverse=True)
     size_px = int(tiles.spec.to_dict()["size_px"])
     values = np.zeros((len(wanted), len(shown), size_px, size_px), dtype=np.float32)
@@ -127,18 +127,6 @@ def _deal(groups: Sequence[npt.NDArray[Any]], n: int) -> list[int]:
         for i in open_[: n - sum(dealt)]:
             dealt[i] += 1
     return dealt
-
-
-def _shown_bands(names: Sequence[str], bands: Sequence[Band] | None) -> list[int]:
-    if bands is None:
-        colours = ["red", "green", "blue"]
-        if set(colours) <= set(names):
-            return [list(names).index(colour) for colour in colours]
-        return [0, 1, 2] if len(names) >= 3 else [0]
-    chosen = check_bands(bands, "bands")
-    if len(chosen) not in (1, 3):
-        raise FeatureError(f"bands is {list(chosen)}; expected one for grey, or three for red, green and blue.")
-    return band_positions(chosen, n_bands=len(names), band_names=names)
 
 
 def _grey(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], stretch: Stretch) -> npt.NDArray[np.uint8]:

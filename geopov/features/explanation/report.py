@@ -14,8 +14,8 @@ import pandas as pd
 
 from geopov._validation import ID_COLUMN, atomic_path
 from geopov.errors import FeatureError
-from geopov.features._input import Band, centre
-from geopov.features.explanation.sheet import Floats, Panel, Row, draw_sheet, pictures, shown_bands
+from geopov.features._input import Band, centre, shown_bands
+from geopov.features.explanation.sheet import Floats, Panel, Row, draw_sheet, pictures
 from geopov.features.extract import Tiles
 from geopov.features.extractor import Extractor
 
@@ -97,7 +97,7 @@ def explain(
     layer : str, optional
         Whose filters and maps to show; see :class:`geopov.features.explanation.watch.WatchedNetwork`.
     show : sequence of str or int, optional
-        Bands to draw as red, green and blue; see :func:`geopov.features.explanation.sheet.shown_bands`.
+        Bands to draw as red, green and blue; see :func:`geopov.features._input.shown_bands`.
     values : Series, optional
         A number for each cluster to write below its tiles, such as its nightlights, by ``cluster_id``; its name is
         written with it.

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from geopov._validation import atomic_path
 from geopov.errors import FeatureError
-from geopov.features._input import Array, Band, band_positions, check_bands
+from geopov.features._input import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "Row", "draw_sheet", "pictures", "shown_bands"]
+__all__ = ["Panel", "Row", "draw_sheet", "pictures"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,22 +62,6 @@ class Row:
 
     title: str
     panels: list[Panel]
-
-
-def shown_bands(bands: Sequence[Band] | Band | None, band_names: Sequence[str]) -> list[int]:
-    """Positions of the bands to show as red, green and blue: three, or one to be shown in grey.
-
-    By default those called red, green and blue, else the first three, else the first.
-    """
-    if bands is not None:
-        positions = band_positions(check_bands(bands, "show"), n_bands=len(band_names), band_names=band_names)
-        if len(positions) not in (1, 3):
-            raise FeatureError(f"show names {len(positions)} bands; expected three, for red, green and blue, or one.")
-        return positions
-    lowered = [name.lower() for name in band_names]
-    if {"red", "green", "blue"} <= set(lowered):
-        return [lowered.index(name) for name in ("red", "green", "blue")]
-    return list(range(3 if len(lowered) >= 3 else 1))
 
 
 def pictures(data: Array, valid: npt.NDArray[np.bool_], bands: Sequence[int]) -> Floats:
