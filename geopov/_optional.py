@@ -23,6 +23,7 @@ _EXTRA = {
     "snakemake": "pipelines",
     "pystac": "stac",
     "jsonschema": "stac",
+    "distributed": "scale",
 }
 
 

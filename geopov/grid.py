@@ -173,3 +173,59 @@ class CellGrid:
         """First and last (exclusive) row of consecutive strips of at most ``rows`` rows, north to south."""
         for first in range(0, self.height, rows):
             yield first, min(first + rows, self.height)
+
+    def blocks(self, cells: int) -> Iterator[CellBlock]:
+        """Squares of ``cells`` x ``cells`` cells, row by row from the north-west, those at the grid's edges cut.
+
+        Their lines are counted from the origin of the CRS, not from the grid's corner: grids with common cell lines,
+        as those of a country and of one of its districts, are divided at the same places.
+        """
+        if cells < 1:
+            raise MapError(f"blocks are {cells} cells wide; expected at least 1.")
+        first_column, first_row = round(self.transform.c / self.cell_m), -round(self.transform.f / self.cell_m)
+        for top in range(first_row - first_row % cells, first_row + self.height, cells):
+            for left in range(first_column - first_column % cells, first_column + self.width, cells):
+                yield CellBlock(self, top - first_row, left - first_column, cells)
+
+
+@dataclass(frozen=True)
+class CellBlock:
+    """A square of cells on a grid: what a map is computed in.
+
+    Attributes
+    ----------
+    grid : CellGrid
+        The grid it is cut out of.
+    whole_row, whole_column : int
+        Its first row and column, counted from the grid's; negative where the grid begins inside the block.
+    cells : int
+        Its side in cells, uncut.
+    """
+
+    grid: CellGrid
+    whole_row: int
+    whole_column: int
+    cells: int
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """First and last (exclusive) row of the grid inside the block."""
+        return max(self.whole_row, 0), min(self.whole_row + self.cells, self.grid.height)
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """First and last (exclusive) column of the grid inside the block."""
+        return max(self.whole_column, 0), min(self.whole_column + self.cells, self.grid.width)
+
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """The x and y of the cell centres inside the grid, each (rows, columns)."""
+        left, right = self.columns
+        x, y = self.grid.centres(*self.rows)
+        return x[:, left:right], y[:, left:right]
+
+    @property
+    def whole(self) -> CellGrid:
+        """The block as a grid of its own, uncut: the same whatever grid it was cut out of."""
+        t = self.grid.transform
+        corner = Affine.translation(self.whole_column, self.whole_row)
+        return CellGrid(self.grid.crs, t * corner, self.cells, self.cells)
