@@ -38,9 +38,10 @@ types: $(VENV)/.installed-dev
 contracts: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
-# Two processes with one thread each: most tests are single-threaded. A file's tests stay together, with their fixtures.
+# Two processes with one thread each: most tests are single-threaded. A file's tests stay together, with their fixtures,
+# and files are taken in the order that tests/conftest.py gives them, rather than by their numbers of tests.
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/tiles.py

@@ -24,6 +24,7 @@ _EXTRA = {
     "pystac": "stac",
     "jsonschema": "stac",
     "distributed": "scale",
+    "snakemake_executor_plugin_slurm": "slurm",
 }
 
 

@@ -55,6 +55,9 @@ class CatalogError(GeopovError, ValueError):
 class SourceNotFoundError(CatalogError, FileNotFoundError):
     """A name, a file or an archive member is not there."""
 
+    # Of the two bases' the one that Python takes too; those who bring errors back from other processes ask for it.
+    __new__ = FileNotFoundError.__new__
+
 
 class ChecksumError(CatalogError):
     """The bytes received are not the bytes the catalogue promises."""
@@ -62,6 +65,8 @@ class ChecksumError(CatalogError):
 
 class OfflineError(CatalogError, ConnectionError):
     """A download is needed, but offline mode is on."""
+
+    __new__ = ConnectionError.__new__
 
 
 class SurveyError(GeopovError, ValueError):

@@ -218,14 +218,17 @@ class CellBlock:
         return max(self.whole_column, 0), min(self.whole_column + self.cells, self.grid.width)
 
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
-        """The x and y of the cell centres inside the grid, each (rows, columns)."""
-        left, right = self.columns
-        x, y = self.grid.centres(*self.rows)
-        return x[:, left:right], y[:, left:right]
+        """The x and y of the cell centres inside the grid, each (rows, columns): to the bit those of the whole."""
+        (top, bottom), (left, right) = self.rows, self.columns
+        x, y = self.whole.centres(top - self.whole_row, bottom - self.whole_row)
+        columns = slice(left - self.whole_column, right - self.whole_column)
+        return x[:, columns], y[:, columns]
 
     @property
     def whole(self) -> CellGrid:
         """The block as a grid of its own, uncut: the same whatever grid it was cut out of."""
-        t = self.grid.transform
-        corner = Affine.translation(self.whole_column, self.whole_row)
-        return CellGrid(self.grid.crs, t * corner, self.cells, self.cells)
+        side, t = self.grid.cell_m, self.grid.transform
+        # Counted from the CRS's origin: sums of an odd size from other corners differ in their last bits.
+        column, row = round(t.c / side, 6) + self.whole_column, round(t.f / side, 6) - self.whole_row
+        corner = Affine(side, 0, column * side, 0, -side, row * side)
+        return CellGrid(self.grid.crs, corner, self.cells, self.cells)

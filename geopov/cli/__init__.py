@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -50,7 +51,12 @@ def _hold_stage_lock() -> None:
     path = os.environ.get("GEOPOV_STAGE_LOCK")
     if path:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # released when this process ends, however it ends
+        # Released when this process ends, however it ends. A node may see the folder through a mount without locks.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
 
 
 def main() -> None:

@@ -33,6 +33,28 @@ BandNames = Annotated[
 ]
 Nodata = Annotated[float | None, typer.Option("--nodata", help="Missing value, in place of what the files say.")]
 
+# Where and how the work is done. None of these changes a number, so that a study can pass them on in the environment
+# without any stage running again for it.
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        envvar="GEOPOV_SCHEDULER",
+        help="serial, threads, processes, or the address of a Dask scheduler such as tcp://host:8786.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, envvar="GEOPOV_WORKERS", help="At work side by side; default: cores.")
+]
+MemoryMb = Annotated[
+    float | None,
+    typer.Option("--memory-mb", envvar="GEOPOV_MEMORY_MB", help="Memory to stay within: fewer blocks side by side."),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict/--no-strict", envvar="GEOPOV_STRICT", help="Pixels that cannot be read end the run."),
+]
+
 
 def open_scene_options(
     scenes: Sequence[str], catalog: Path | None, bands: Sequence[str] | None = None, nodata: float | None = None

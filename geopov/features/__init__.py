@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from geopov.features.extract import Tiles, extract, extract_array
+from geopov.features.extract import OUTSIDE, Tiles, extract, extract_array
 from geopov.features.extractor import Concatenation, Extractor, build, extractor_names
 from geopov.features.histograms import BandHistograms
 from geopov.features.networks.weights import EFFICIENTNET_LITE0, WeightsSource, fetch_weights
@@ -35,17 +35,21 @@ if TYPE_CHECKING:
     from geopov.features.comparison.bake_off import compare
     from geopov.features.comparison.intervals import auroc_bootstrap, auroc_delong, clopper_pearson, delong_test
     from geopov.features.comparison.table import write_comparison
+    from geopov.features.context import choose_context, seam_errors
     from geopov.features.explanation.report import explain
     from geopov.features.networks.card import NetworkCard
     from geopov.features.nightlights.classes import LightsClasses
     from geopov.features.nightlights.lights import Lights, open_lights
     from geopov.features.nightlights.sampling import sample_by_nightlights
+    from geopov.features.shared import block_bytes, block_features, shares_computation
     from geopov.features.table import features_from_table, read_vectors
+    from geopov.features.threads import one_thread
     from geopov.features.training.fit import pretrain
     from geopov.features.training.predict import TrainedNetwork
 
 __all__ = [
     "EFFICIENTNET_LITE0",
+    "OUTSIDE",
     "BandHistograms",
     "BandStatistics",
     "CallableExtractor",
@@ -62,7 +66,10 @@ __all__ = [
     "WeightsSource",
     "auroc_bootstrap",
     "auroc_delong",
+    "block_bytes",
+    "block_features",
     "build",
+    "choose_context",
     "classify",
     "clopper_pearson",
     "compare",
@@ -73,12 +80,15 @@ __all__ = [
     "extractor_names",
     "features_from_table",
     "fetch_weights",
+    "one_thread",
     "open_classifier",
     "open_lights",
     "pretrain",
     "read_features",
     "read_vectors",
     "sample_by_nightlights",
+    "seam_errors",
+    "shares_computation",
     "train_classifier",
     "train_two_stage",
     "write_comparison",
@@ -97,10 +107,13 @@ _HOME = {
     "comparison.bake_off": ("compare",),
     "comparison.intervals": ("auroc_bootstrap", "auroc_delong", "clopper_pearson", "delong_test"),
     "comparison.table": ("write_comparison",),
+    "context": ("choose_context", "seam_errors"),
     "explanation.report": ("explain",),
     "nightlights.classes": ("LightsClasses",),
     "nightlights.lights": ("Lights", "open_lights"),
     "nightlights.sampling": ("sample_by_nightlights",),
+    "shared": ("block_bytes", "block_features", "shares_computation"),
+    "threads": ("one_thread",),
     "table": ("features_from_table", "read_vectors"),
     "training.fit": ("pretrain",),
     "training.predict": ("TrainedNetwork",),

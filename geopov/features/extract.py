@@ -16,13 +16,14 @@ from geopov.errors import FeatureError
 from geopov.features._prefetch import prefetch
 from geopov.features.extractor import Extractor
 
-__all__ = ["Tiles", "extract", "extract_array"]
+__all__ = ["OUTSIDE", "Tiles", "extract", "extract_array"]
 
 ProgressCallback = Callable[[int, int], None]
 Floats = npt.NDArray[np.float32]
 
 NO_VALID_PIXELS = "no tile with enough valid pixels"
 OUTSIDE = "outside the scenes"
+"""Why a cluster was dropped that no scene reaches."""
 
 
 class _Spec(Protocol):

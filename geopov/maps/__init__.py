@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from geopov.maps.admin.publication import benchmark, publication_table
     from geopov.maps.admin.small_area import fay_herriot
     from geopov.maps.admin.units import aggregate, match, write_admin
-    from geopov.maps.cells import CellPredictor, predict
+    from geopov.maps.blocks import BlockPredictor, BlockValues, CellPredictor, HoleWarning, Run
+    from geopov.maps.cells import predict
     from geopov.maps.density.model import DensityModel, fit_density
     from geopov.maps.density.people_map import Covariates, map_density
     from geopov.maps.density.population import Population, allocate
@@ -45,10 +46,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRODUCTS",
+    "BlockPredictor",
+    "BlockValues",
     "CellPredictor",
     "Collection",
     "Covariates",
     "DensityModel",
+    "HoleWarning",
     "PageLayer",
     "PageVectors",
     "PoorModel",
@@ -59,6 +63,7 @@ __all__ = [
     "ProjectRaster",
     "RasterMap",
     "Region",
+    "Run",
     "Style",
     "ZoneCells",
     "Zones",
@@ -102,10 +107,14 @@ _HOME = {
         "match",
         "write_admin",
     ),
-    "cells": (
+    "blocks": (
+        "BlockPredictor",
+        "BlockValues",
         "CellPredictor",
-        "predict",
+        "HoleWarning",
+        "Run",
     ),
+    "cells": ("predict",),
     "density.model": (
         "DensityModel",
         "fit_density",

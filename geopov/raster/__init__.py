@@ -3,6 +3,7 @@
 from geopov.raster.blocks import Block, BlockReader
 from geopov.raster.file import Level, RasterFile
 from geopov.raster.scene import Scene, agree_on_bands
+from geopov.raster.unreadable import Unreadable
 from geopov.raster.write import OverviewResampling, write_cog, write_dataarray
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "OverviewResampling",
     "RasterFile",
     "Scene",
+    "Unreadable",
     "agree_on_bands",
     "write_cog",
     "write_dataarray",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,8 +16,13 @@ from rasterio.windows import Window
 
 from geopov.errors import RasterError
 from geopov.raster.file import Level, RasterFile
+from geopov.raster.remote import FailedError, ask, inherited_options, is_remote
+from geopov.raster.unreadable import Unreadable
 
-__all__ = ["Block", "BlockReader"]
+__all__ = ["Block", "BlockReader", "UnitKey"]
+
+UnitKey = tuple[str, int | None, int, int]
+"""A read unit anywhere: path, overview, row and column of the unit."""
 
 # File handles a thread keeps open; many scenes of many files would otherwise meet the system's limit of 1,024.
 _HANDLES_A_THREAD = 32
@@ -50,12 +56,31 @@ class BlockReader:
 
     A rasterio dataset must not be used by two threads, so that each thread opens its own handle of a file. Use as a
     context manager: leaving it closes every handle.
+
+    A unit that cannot be read is tried again with a new handle, as :mod:`geopov.raster.remote` says. Options and
+    credentials of a ``rasterio.Env`` around the making of the reader hold in all threads.
+
+    Parameters
+    ----------
+    on_unreadable : callable, optional
+        Told of each unit that cannot be read while its file can still be opened, from the thread that reads; the unit
+        then counts as invalid pixels. Default: an error.
+    unreadable : set, optional
+        Units that counted as unreadable before. They are neither tried nor told again; new ones are added.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
+        unreadable: set[UnitKey] | None = None,
+    ) -> None:
         self._local = threading.local()
         self._all: list[_Handles] = []
         self._lock = threading.Lock()
+        self._options = inherited_options()
+        self._on_unreadable = on_unreadable
+        self._unreadable = set() if unreadable is None else unreadable
 
     def __enter__(self) -> BlockReader:
         return self
@@ -76,29 +101,36 @@ class BlockReader:
         Raises
         ------
         RasterError
-            If the file is gone, cut short or damaged there.
+            If the file is gone; without ``on_unreadable`` also if it is cut short or damaged there, or its store does
+            not send these pixels.
         """
-        column, row = unit_column * level.unit_width, unit_row * level.unit_height
-        window = Window(
-            column,
-            row,
-            min(level.unit_width, level.width - column),
-            min(level.unit_height, level.height - row),
-        )
+        key = file.path, level.overview, unit_row, unit_column
+        if key in self._unreadable:
+            return _nothing(file, level, unit_row, unit_column)
+        handles = self._handles()
+        opened = False
+
+        def decode() -> Block:
+            nonlocal opened
+            opened = False
+            handle = handles.get(file, level)
+            opened = True
+            try:
+                return _decode(handle, file, level, unit_row, unit_column)
+            except RasterioError:
+                handles.close_one(file, level)
+                raise
+
         try:
-            handle = self._handles().get(file, level)
-            data = handle.read(list(file.bands), window=window, out_dtype=file.dtype)
-            mask = handle.read_masks(file.bands[0], window=window) if file.has_mask else None
-        except RasterioError as error:
-            where = "" if level.overview is None else f" of overview {level.overview}"
-            raise RasterError(
-                f"{file.path}: the pixels at row {row}, column {column}{where} cannot be read ({error}). "
-                "The file is cut short or damaged; fetch it again."
-            ) from error
-        valid = _valid(data, file.nodata, mask)
-        if valid is not None:
-            data[:, ~valid] = 0
-        return Block(column, row, data, valid)
+            return ask(file.path, decode, options=self._options)
+        except FailedError as error:
+            # A file that no longer opens is no hole in a picture: all that is left of it would be holes.
+            if not opened or self._on_unreadable is None:
+                raise _error(file, level, unit_row, unit_column, error) from error
+            reason = str(error)
+        self._unreadable.add(key)
+        self._on_unreadable(Unreadable.of_unit(file, level, unit_row, unit_column, reason))
+        return _nothing(file, level, unit_row, unit_column)
 
     def _handles(self) -> _Handles:
         handles: _Handles | None = getattr(self._local, "handles", None)
@@ -133,10 +165,49 @@ class _Handles:
         while self._open:
             self._close_oldest()
 
+    def close_one(self, file: RasterFile, level: Level) -> None:
+        """Close the handle of a file's level, which the next reading opens anew."""
+        dataset, read = self._open.pop((file.path, level.overview))
+        dataset.close()
+        self._read -= read
+
     def _close_oldest(self) -> None:
         dataset, read = self._open.popitem(last=False)[1]
         dataset.close()
         self._read -= read
+
+
+def _decode(handle: Any, file: RasterFile, level: Level, unit_row: int, unit_column: int) -> Block:
+    row, column, height, width = level.window(unit_row, unit_column)
+    window = Window(column, row, width, height)
+    data = handle.read(list(file.bands), window=window, out_dtype=file.dtype)
+    mask = handle.read_masks(file.bands[0], window=window) if file.has_mask else None
+    valid = _valid(data, file.nodata, mask)
+    if valid is not None:
+        data[:, ~valid] = 0
+    return Block(column, row, data, valid)
+
+
+def _nothing(file: RasterFile, level: Level, unit_row: int, unit_column: int) -> Block:
+    """A unit of invalid pixels."""
+    row, column, height, width = level.window(unit_row, unit_column)
+    data = np.zeros((len(file.bands), height, width), dtype=file.dtype)
+    return Block(column, row, data, np.zeros((height, width), dtype=bool))
+
+
+def _error(file: RasterFile, level: Level, unit_row: int, unit_column: int, error: FailedError) -> RasterError:
+    row, column, _, _ = level.window(unit_row, unit_column)
+    overview = "" if level.overview is None else f" of overview {level.overview}"
+    where = f"{file.path}: the pixels at row {row}, column {column}{overview}"
+    advice = (
+        "The store does not answer in time, or the file is damaged there; try again later, or give it longer with the "
+        "environment variables GDAL_HTTP_LOW_SPEED_TIME and GDAL_HTTP_TIMEOUT (seconds)."
+        if is_remote(file.path)
+        else "The file is cut short or damaged; fetch it again."
+    )
+    return RasterError(
+        f"{file.path}: the pixels at row {row}, column {column}{where} cannot be read ({error}). {advice}"
+    )
 
 
 def _valid(data: np.ndarray, nodata: tuple[float | None, ...], mask: np.ndarray | None) -> np.ndarray | None:

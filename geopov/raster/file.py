@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import rasterio
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from geopov.errors import RasterError
 from geopov.grid import Bounds, as_crs
+from geopov.raster.remote import FailedError, ask, is_remote
 
-__all__ = ["Header", "Level", "RasterFile", "read_header"]
+__all__ = ["Header", "Level", "RasterFile", "lonlat_bounds", "read_header"]
 
 # Native blocks are read in groups of at least this side, so that strips and small blocks do not cost a call each;
 # a strip as wide as a granule stops growing at as many pixels as a block of 512 x 512 holds.
@@ -62,6 +64,11 @@ class Level:
         """Read units down."""
         return -(-self.height // self.unit_height)
 
+    def window(self, unit_row: int, unit_column: int) -> tuple[int, int, int, int]:
+        """First row, first column, height and width in pixels of a read unit, which ends where the level ends."""
+        row, column = unit_row * self.unit_height, unit_column * self.unit_width
+        return row, column, min(self.unit_height, self.height - row), min(self.unit_width, self.width - column)
+
 
 @dataclass(frozen=True)
 class RasterFile:
@@ -104,6 +111,11 @@ class RasterFile:
         """West, south, east, north in the file's CRS."""
         level = self.levels[0]
         return level.left, level.top - level.height * level.dy, level.left + level.width * level.dx, level.top
+
+    @cached_property
+    def lonlat_bounds(self) -> Bounds:
+        """West, south, east, north in degrees, as :func:`lonlat_bounds`; kept, since every plan asks every file."""
+        return lonlat_bounds(self.crs, self.bounds)
 
     @property
     def may_be_invalid(self) -> bool:
@@ -156,8 +168,28 @@ def _open(path: str) -> Any:
         return rasterio.open(path)
 
 
+def lonlat_bounds(crs: CRS, bounds: Bounds) -> Bounds:
+    """Bounds in degrees; west is above east where they cross the 180th meridian.
+
+    Parameters
+    ----------
+    crs : CRS
+        Of ``bounds``.
+    bounds : west, south, east, north
+    """
+    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    west, south, east, north = to_lonlat.transform_bounds(*bounds, densify_pts=21)
+    if not np.isfinite([west, south, east, north]).all() or west < -180 or east > 180:
+        # A whole-world projection has corners off the Earth, and some grids count longitude from 0 to 360.
+        west, east = -180.0, 180.0
+        south, north = (max(south, -90.0), min(north, 90.0)) if np.isfinite([south, north]).all() else (-90.0, 90.0)
+    return float(west), float(south), float(east), float(north)
+
+
 def read_header(path: str) -> Header:
     """Read what is known of a raster without its pixels.
+
+    A file that does not open is tried once more, one in a network store twice, as :mod:`geopov.raster.remote` says.
 
     Raises
     ------
@@ -165,28 +197,35 @@ def read_header(path: str) -> Header:
         If it cannot be read, has no CRS or does not lie straight and north up.
     """
     try:
-        with _open(path) as dataset:
-            _check_placed(dataset, path)
-            overviews = dataset.overviews(1) if dataset.count else []
-            flags = dataset.mask_flag_enums[0] if dataset.count else []
-            header = Header(
-                path=path,
-                crs=as_crs(dataset.crs),
-                levels=(_level(dataset, None),),
-                dtypes=tuple(dataset.dtypes),
-                nodata=tuple(dataset.nodatavals),
-                labels=tuple(_label(dataset, number) for number in dataset.indexes),
-                alpha=tuple(interp == ColorInterp.alpha for interp in dataset.colorinterp),
-                has_mask=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
-            )
-        levels = list(header.levels)
-        for overview in range(len(overviews)):
-            with rasterio.open(path, overview_level=overview) as dataset:
-                levels.append(_level(dataset, overview))
-    except RasterioError as error:
-        raise RasterError(
-            f"{path} cannot be opened as a raster ({error}). Is the path right and the file whole? Fetch it again."
-        ) from error
+        return ask(path, lambda: _read_header(path))
+    except FailedError as error:
+        advice = (
+            "Is the address right, and does the store answer?"
+            if is_remote(path)
+            else "Is the path right and the file whole? Fetch it again."
+        )
+        raise RasterError(f"{path} cannot be opened as a raster ({error}). {advice}") from error
+
+
+def _read_header(path: str) -> Header:
+    with _open(path) as dataset:
+        _check_placed(dataset, path)
+        overviews = dataset.overviews(1) if dataset.count else []
+        flags = dataset.mask_flag_enums[0] if dataset.count else []
+        header = Header(
+            path=path,
+            crs=as_crs(dataset.crs),
+            levels=(_level(dataset, None),),
+            dtypes=tuple(dataset.dtypes),
+            nodata=tuple(dataset.nodatavals),
+            labels=tuple(_label(dataset, number) for number in dataset.indexes),
+            alpha=tuple(interp == ColorInterp.alpha for interp in dataset.colorinterp),
+            has_mask=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+        )
+    levels = list(header.levels)
+    for overview in range(len(overviews)):
+        with rasterio.open(path, overview_level=overview) as dataset:
+            levels.append(_level(dataset, overview))
     return replace(header, levels=tuple(levels))
 
 

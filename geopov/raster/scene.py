@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from geopov._validation import some
 from geopov.errors import RasterError
@@ -166,14 +166,7 @@ class Scene:
     @property
     def lonlat_bounds(self) -> Bounds:
         """West, south, east, north in degrees; west is above east where the scene crosses the 180th meridian."""
-        west, south, east, north = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True).transform_bounds(
-            *self.bounds, densify_pts=21
-        )
-        if not np.isfinite([west, south, east, north]).all() or west < -180 or east > 180:
-            # A whole-world projection has corners off the Earth, and some grids count longitude from 0 to 360.
-            west, east = -180.0, 180.0
-            south, north = (max(south, -90.0), min(north, 90.0)) if np.isfinite([south, north]).all() else (-90.0, 90.0)
-        return float(west), float(south), float(east), float(north)
+        return self.files[0].lonlat_bounds
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,28 +18,30 @@ from pyproj.exceptions import CRSError as ProjCRSError
 from rasterio.errors import CRSError
 from rasterio.windows import Window
 
-from geopov._validation import atomic_path, some
+from geopov._validation import some
 from geopov.errors import RasterError
 from geopov.grid import as_crs
+from geopov.raster.checksums import BLOCK_PX, Checksums
+from geopov.raster.disk import disk_errors, folder_beside
 from geopov.raster.moments import Moments
 
-__all__ = ["OverviewResampling", "write_cog", "write_dataarray"]
+__all__ = ["OverviewResampling", "check_cog", "write_cog", "write_dataarray"]
 
 OverviewResampling = Literal["nearest", "average", "bilinear", "cubic", "mode"]
 """How overviews are made: ``average`` for quantities, ``nearest`` or ``mode`` for classes."""
 
 _RESAMPLINGS: tuple[str, ...] = ("nearest", "average", "bilinear", "cubic", "mode")
 
-# GDAL's block cache grows to 5% of the machine's memory; a map needs no more than a few rows of blocks.
-_CACHE_MB = 256
+# GDAL's block cache grows to 5% of the machine's memory. A map needs a few blocks: a larger cache was not faster.
+_CACHE_BYTES = 8 << 20
 
 # Uncompressed and sparse: a block that two strips share is rewritten in place, and blocks without data take no disk.
-_SCRATCH = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True}
+_SCRATCH = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "sparse_ok": True}
 # Bands are measurements: without this GDAL takes three or four bands of bytes for a photograph with transparency.
 _SCRATCH |= {"photometric": "MINISBLACK", "alpha": "NO"}
 
 # Deflate with a predictor is read by every GIS since the nineties; zstd is smaller, but needs a GDAL built with it.
-_COG = {"driver": "COG", "compress": "DEFLATE", "predictor": "YES", "blocksize": 512, "bigtiff": "IF_SAFER"}
+_COG = {"driver": "COG", "compress": "DEFLATE", "predictor": "YES", "blocksize": BLOCK_PX, "bigtiff": "IF_SAFER"}
 
 
 def write_cog(
@@ -61,7 +63,8 @@ def write_cog(
     """Write a Cloud Optimized GeoTIFF from strips of rows.
 
     The strips go to an uncompressed file beside ``path``, which GDAL's COG driver then compresses with its overviews;
-    the result takes its name only when it is whole. Equal input gives equal bytes, however it is cut into strips.
+    the result is read back, and takes its name only when it is whole. Equal input gives equal bytes, however it is cut
+    into strips. Memory does not grow with the raster, except for the width of the strips.
 
     Parameters
     ----------
@@ -98,30 +101,72 @@ def write_cog(
     Raises
     ------
     RasterError
-        If rows are missing, repeated or of the wrong shape, or names, units, nodata and dtype do not fit together.
+        If rows are missing, repeated or of the wrong shape, names, units, nodata and dtype do not fit together, or the
+        disk does not take the file. What was at ``path`` before is still there then.
     """
     path = Path(path)
+    check_cog(
+        crs=crs,
+        transform=transform,
+        width=width,
+        height=height,
+        band_names=band_names,
+        dtype=dtype,
+        nodata=nodata,
+        units=units,
+        overview_resampling=overview_resampling,
+    )
     profile = _profile(crs, transform, width, height, len(band_names), dtype, nodata)
-    unit_list = [units] * len(band_names) if isinstance(units, str) else list(units)
-    _check_bands(band_names, unit_list)
-    if overview_resampling not in _RESAMPLINGS:
-        raise RasterError(f"overview_resampling is {overview_resampling!r}; expected one of {', '.join(_RESAMPLINGS)}.")
-    with (
-        rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_CACHEMAX=_CACHE_MB),
-        atomic_path(path) as partial,
-        _scratch_beside(partial) as scratch,
-    ):
-        with rasterio.open(scratch, "w", **profile) as target:
-            moments = _write_strips(target, strips)
+    with rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_CACHEMAX=_CACHE_BYTES), folder_beside(path) as folder:
+        scratch, whole = folder / "strips.tif", folder / path.name
+        with disk_errors(path):
+            target = rasterio.open(scratch, "w", **profile)
+        try:
+            moments, checksums = _write_strips(target, strips, path)
             target.descriptions = tuple(band_names)
-            target.units = tuple(unit_list)
+            target.units = _units(units, band_names)
             target.update_tags(AREA_OR_POINT="Area", **(tags or {}))
             if description:
                 target.update_tags(TIFFTAG_IMAGEDESCRIPTION=description)
             for band, moment in enumerate(moments, start=1):
                 target.update_tags(band, **moment.tags(width * height))
-        rasterio.shutil.copy(scratch, partial, overview_resampling=overview_resampling, **_COG)
+        finally:
+            with disk_errors(path):
+                target.close()
+        with disk_errors(path):
+            rasterio.shutil.copy(scratch, whole, overview_resampling=overview_resampling, **_COG)
+            # GDAL does not tell of every write that fails, and network disks tell of theirs when asked to be done.
+            if not checksums.match(whole):
+                raise OSError("what was written cannot be read back")
+            with whole.open("rb") as stream:
+                os.fsync(stream.fileno())
+            whole.replace(path)
     return path
+
+
+def check_cog(
+    *,
+    crs: Any,
+    transform: Affine,
+    width: int,
+    height: int,
+    band_names: Sequence[str],
+    dtype: str = "float32",
+    nodata: float | None = math.nan,
+    units: str | Sequence[str] = "",
+    overview_resampling: str = "average",
+) -> None:
+    """Check the arguments of :func:`write_cog` before hours are spent on its strips.
+
+    Raises
+    ------
+    RasterError
+        If names, units, nodata and dtype do not fit together, or there is no CRS.
+    """
+    _profile(crs, transform, width, height, len(band_names), dtype, nodata)
+    _check_bands(band_names, _units(units, band_names))
+    if overview_resampling not in _RESAMPLINGS:
+        raise RasterError(f"overview_resampling is {overview_resampling!r}; expected one of {', '.join(_RESAMPLINGS)}.")
 
 
 def write_dataarray(path: str | Path, raster: xr.DataArray, *, crs: Any = None, **options: Any) -> Path:
@@ -213,36 +258,46 @@ def _check_bands(band_names: Sequence[str], units: Sequence[str]) -> None:
         raise RasterError(f"{len(units)} units for {len(band_names)} bands; expected one unit, or one a band.")
 
 
-@contextmanager
-def _scratch_beside(partial: Path) -> Iterator[Path]:
-    scratch = partial.with_name(f"{partial.stem}.strips.tif")
-    try:
-        yield scratch
-    finally:
-        scratch.unlink(missing_ok=True)
+def _units(units: str | Sequence[str], band_names: Sequence[str]) -> tuple[str, ...]:
+    return (units,) * len(band_names) if isinstance(units, str) else tuple(units)
 
 
-def _write_strips(target: Any, strips: Iterable[tuple[int, np.ndarray]]) -> list[Moments]:
-    """Write all strips, and return what each band's values look like."""
-    moments = [Moments() for _ in range(target.count)]
+def _write_strips(target: Any, strips: Iterable[tuple[int, np.ndarray]], path: Path) -> tuple[list[Moments], Checksums]:
+    """Write all strips, and return what each band's values look like and how to know them again."""
+    moments, checksums = [Moments() for _ in range(target.count)], Checksums(target.count, target.width)
     kind = np.dtype(target.dtypes[0])
     next_row = 0
     for first_row, strip in strips:
         values = np.asarray(strip)
         _check_strip(values, first_row, next_row, target.count, target.height, target.width, kind)
-        values = np.ascontiguousarray(values, dtype=kind)
-        missing = np.isnan(values)
-        if target.nodata is not None:
-            if not math.isnan(target.nodata):
-                values = np.where(missing, kind.type(target.nodata), values)
-            missing |= values == kind.type(target.nodata)
+        values, missing = _as_stored(values, kind, target.nodata)
         for band, moment in enumerate(moments):
-            moment.add_rows(values[band].astype(float), ~missing[band] & np.isfinite(values[band]))
-        target.write(values, window=Window(0, first_row, target.width, values.shape[1]))
+            # Moments go row by row; a few at a time, since in doubles a strip of a wide map is much.
+            for rows, unknown in zip(_few(values[band]), _few(missing[band]), strict=True):
+                moment.add_rows(rows.astype(float), ~unknown & np.isfinite(rows))
+        checksums.add_rows(values)
+        with disk_errors(path):
+            target.write(values, window=Window(0, first_row, target.width, values.shape[1]))
         next_row = first_row + values.shape[1]
     if next_row != target.height:
         raise RasterError(f"rows {next_row} to {target.height - 1} are missing: the strips ended too early.")
-    return moments
+    return moments, checksums
+
+
+def _few(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[first : first + 8] for first in range(0, len(rows), 8)]
+
+
+def _as_stored(values: np.ndarray, kind: np.dtype[Any], nodata: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Values as the file will give them back, and where they are missing."""
+    values = np.ascontiguousarray(values, dtype=kind)
+    missing = np.isnan(values)
+    if nodata is not None:
+        missing |= values == kind.type(nodata)
+    if missing.any():
+        values = np.where(missing, kind.type(math.nan if nodata is None else nodata), values)
+    # Blocks without data are not stored, and come back with the usual one of all NaN and of both zeros.
+    return values + kind.type(0), missing
 
 
 def _check_strip(

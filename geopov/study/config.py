@@ -136,7 +136,8 @@ class Study(Section):
         roles = {"model": model, "baseline": self.baseline}
         if self.random_convolution is not None:
             roles["random"] = [{"name": "random_convolution", **self.random_convolution}]
-        return {role: extractors for role, extractors in roles.items() if extractors}
+        seen = {"context_px": self.tiles.context_px} if self.tiles.context_px else {}
+        return {role: [seen | spec for spec in extractors] for role, extractors in roles.items() if extractors}
 
     @property
     def cluster_sources(self) -> list[str]:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from geopov import __version__, _optional
+from geopov import __version__
 from geopov._validation import atomic_path, sha256_of
 from geopov.catalog import Catalog, open_catalog
 from geopov.errors import StudyError
 from geopov.study.checks import check_study
 from geopov.study.config import Study, read_study
+from geopov.study.context import with_context
+from geopov.study.engine import Engine, StageOptions, last_error, only_run_in
 from geopov.study.sections import SampleWorld
-
-STAGE_LOCK = "GEOPOV_STAGE_LOCK"
-"""Environment variable: the lock file that every stage of a run holds while it works."""
 
 
 def prepare_study(
@@ -49,6 +44,7 @@ def prepare_study(
     if study.sample_world is not None:
         study = study.model_copy(update={"catalog": _sample_world(study.sample_world, work_folder(study, work))})
     catalog = open_catalog(study.catalog)
+    study = with_context(study)
     check_study(study, catalog, progress=progress)
     return study
 
@@ -59,6 +55,8 @@ def run_study(
     work: str | Path | None = None,
     cores: int | None = None,
     dry_run: bool = False,
+    profiles: Sequence[str] = (),
+    options: StageOptions | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Make every output of a study and return its work folder.
@@ -73,27 +71,46 @@ def run_study(
     work : path, optional
         Work folder; default ``work/NAME`` below the current folder.
     cores : int, optional
-        Default: all.
+        Default: all, or what the profile says.
     dry_run : bool
         Only list the stages that would run.
+    profiles : sequence of str
+        Snakemake profiles that say where stages run: ``local``, ``slurm``, or the folder of one.
+    options : StageOptions, optional
+        How stages compute, in place of what the environment says; changing it makes no finished stage run again.
     say : callable
         Receives lines for a person.
 
     Raises
     ------
     StudyError
-        If another run is at work in the folder, or a stage failed.
+        If another run is at work in the folder, a profile is not there, or a stage failed.
     """
-    _optional.require("snakemake", purpose="Running a study")
+    engine = Engine(cores=cores, profiles=profiles, dry_run=dry_run, options=options)
     catalog = open_catalog(study.catalog)
     folder = work_folder(study, work)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_run_in(folder, say) as lock:
-        _write_if_changed(folder / "study.json", study.model_dump(mode="json"))
+    with only_run_in(folder, say) as locks:
+        write_if_changed(folder / "study.json", study.model_dump(mode="json"))
         for name in study.sources:
-            _write_if_changed(folder / "inputs" / f"{name}.json", _record(catalog, name))
-        _snakemake(folder, lock=lock, cores=cores or os.cpu_count() or 1, dry_run=dry_run)
+            write_if_changed(folder / "inputs" / f"{name}.json", _record(catalog, name))
+        started = time.time()
+        if not engine.run("Snakefile", folder, folder / "study.json", locks=locks):
+            raise StudyError(
+                f"a stage of the run in {folder} failed; {_where_it_says_why(folder, started)}. Mend it and run the "
+                "same command again: finished stages are kept."
+            )
     return folder
+
+
+def _where_it_says_why(folder: Path, started: float) -> str:
+    """Messages of stages that ran as jobs of a cluster lie in their logs; others stand above."""
+    home = folder / ".snakemake" / "slurm_logs"
+    failed = sorted(log for log in home.rglob("*.log") if log.stat().st_mtime >= started)
+    reasons = []
+    for log in failed:
+        stage = str(log.parent.relative_to(home)).removeprefix("rule_")
+        reasons.append(f"{stage}: {(last_error(log) or 'ended without a message').rstrip('.')} (log: {log})")
+    return "; ".join(reasons) if reasons else "its message stands above"
 
 
 def work_folder(study: Study, work: str | Path | None = None) -> Path:
@@ -110,14 +127,8 @@ def _sample_world(world: SampleWorld, folder: Path) -> Path:
 
         stamp.unlink(missing_ok=True)
         write_sample_world(home, **world.model_dump())
-        _write_if_changed(stamp, made)
+        write_if_changed(stamp, made)
     return home / "catalog.yaml"
-
-
-def workflow_file() -> Path:
-    """The Snakefile: beside the package in an installation, in ``pipelines/`` in a checkout."""
-    installed = Path(__file__).with_name("Snakefile")
-    return installed if installed.exists() else Path(__file__).parents[2] / "pipelines" / "Snakefile"
 
 
 def _record(catalog: Catalog, name: str) -> dict[str, Any]:
@@ -130,51 +141,10 @@ def _record(catalog: Catalog, name: str) -> dict[str, Any]:
     return {"name": name, "files": files}
 
 
-def _write_if_changed(path: Path, content: dict[str, Any]) -> None:
+def write_if_changed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON unless it is there already, so that time stamps say when something changed."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold the work folder: one run at a time, and none beside a stage that a killed run left behind.
-
-    Yields the descriptor of the lock, for Snakemake to inherit: if this process alone is killed, it works on.
-    """
-    with (folder / ".run.lock").open("w") as run_lock, _stage_lock(folder).open("w") as stage_lock:
-        try:
-            fcntl.flock(run_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(
-                f"another run is at work in {folder}; wait for it to end, or give this one its own folder with --work."
-            ) from None
-        try:
-            fcntl.flock(stage_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for a stage that a killed run left behind")
-            fcntl.flock(stage_lock, fcntl.LOCK_EX)
-        for leftover in folder.rglob(".*.partial*"):
-            leftover.unlink()
-        fcntl.flock(stage_lock, fcntl.LOCK_UN)
-        yield run_lock.fileno()
-
-
-def _stage_lock(folder: Path) -> Path:
-    return folder.resolve() / ".stage.lock"
-
-
-def _snakemake(folder: Path, *, lock: int, cores: int, dry_run: bool) -> None:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_file()), "--directory", str(folder)]
-    command += ["--configfile", str(folder / "study.json"), "--cores", str(cores)]
-    # Our own lock does not outlive its process, Snakemake's does; and parameters decide with time stamps what to redo.
-    command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input"]
-    command += ["--dry-run", "--quiet", "rules"] if dry_run else ["--quiet", "all"]
-    environment = os.environ | {STAGE_LOCK: str(_stage_lock(folder))}
-    if subprocess.run(command, env=environment, pass_fds=(lock,), check=False).returncode != 0:
-        raise StudyError(
-            f"a stage of the run in {folder} failed; its message stands above. Mend it and run the same command again: "
-            "finished stages are kept."
-        )

@@ -56,6 +56,10 @@ def workflow_arguments(study: Study) -> dict[str, StageArguments]:
     if study.map is not None:
         options = [*scene, "--cell-m", study.map.cell_m, "--transform", study.map.transform, "--unit", study.map.unit]
         options += ["--title", study.map.title, "--source", study.map.source, "--style", study.map.style]
+        if study.map.mode != "auto":
+            options += ["--mode", study.map.mode]
+        if study.map.block_px is not None:
+            options += ["--block-px", study.map.block_px]
         sources = list(scene_names)
         if study.map.crs:
             options += ["--crs", study.map.crs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from geopov._validation import ID_COLUMN, check_columns, check_points, check_positive
 from geopov.errors import TileError
-from geopov.raster import Block, BlockReader, Scene, agree_on_bands
+from geopov.raster import Block, BlockReader, Scene, Unreadable, agree_on_bands
+from geopov.raster.blocks import UnitKey
 from geopov.tiles.assemble import Assembler
 from geopov.tiles.batch import TileBatch
 from geopov.tiles.pieces import COPY, LINEAR, WARP
@@ -35,6 +36,7 @@ def extract(
     *,
     threads: int = 2,
     cache_mb: float = 256,
+    on_unreadable: Callable[[Unreadable], None] | None = None,
 ) -> TileSet:
     """Plan the tiles around points; nothing but headers is read until the result is iterated or saved.
 
@@ -54,6 +56,11 @@ def extract(
     cache_mb : float
         Megabytes of decoded blocks to hold between tiles that share them. Less than one row of blocks across the
         scene needs means that some blocks are decoded more than once.
+    on_unreadable : callable, optional
+        Told, with a :class:`geopov.raster.Unreadable`, of each unit of pixels (some blocks of a file) that cannot be
+        read while its file can still be opened. Such a unit counts as invalid pixels, also in a file that promises
+        none; the next scene fills them where one was asked. It is told once, from whichever thread read, and stays
+        invalid for this TileSet; what the callable raises ends the reading. Default: an unreadable unit is an error.
 
     Returns
     -------
@@ -65,7 +72,21 @@ def extract(
     TileError
         If points cannot be placed, none lies on a scene, or scenes differ in their bands.
     RasterError
-        If a scene cannot be opened.
+        If a scene cannot be opened. When tiles are read: if a file is gone, or pixels cannot be read and
+        ``on_unreadable`` is not given.
+
+    Notes
+    -----
+    What fails is tried again with a new handle: on a disk once, at once; in a network store (https:, s3:, gs:, az:, or
+    GDAL's /vsicurl/, /vsis3/...) twice, after 0.5 s and 3 s, unless the server says that there is no such file or no
+    right to it. Requests to stores end after 10 s of silence and after 60 s in any case, so that a store that no longer
+    answers is an error after 94 s. GDAL's environment variables (``GDAL_HTTP_LOW_SPEED_TIME``, ``GDAL_HTTP_TIMEOUT``,
+    ``GDAL_HTTP_CONNECTTIMEOUT``, ``GDAL_HTTP_MAX_RETRY``...) or ``rasterio.Env`` around the call that reads set
+    others. Masks and overviews in files of their own beside a file in a store are looked for only with
+    ``GDAL_DISABLE_READDIR_ON_OPEN=FALSE``.
+
+    Damage shows where it breaks the decompression. Bytes that were changed and still decode, as in uncompressed files,
+    are pixels like others; only a check sum of the whole file, as in a data catalogue, tells.
 
     Examples
     --------
@@ -84,7 +105,7 @@ def extract(
         band_names=scenes[0].band_names,
         dtype=plan.dtype,
         index=make_index(table, [scene.name for scene in scenes], plan.placement),
-        source=PlannedTiles(plan, threads=int(threads), cache_mb=cache_mb),
+        source=PlannedTiles(plan, threads=int(threads), cache_mb=cache_mb, on_unreadable=on_unreadable),
     )
 
 
@@ -97,10 +118,19 @@ class PlannedTiles:
         What each tile needs.
     """
 
-    def __init__(self, plan: Plan, *, threads: int, cache_mb: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        threads: int,
+        cache_mb: float,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> None:
         self.plan = plan
         self._threads = threads
         self._cache_mb = cache_mb
+        self._on_unreadable = on_unreadable
+        self._unreadable: set[UnitKey] = set()
         self._assembler = Assembler(plan)
 
     def provenance(self) -> dict[str, Any]:
@@ -134,7 +164,7 @@ class PlannedTiles:
     def batches(self, batch_size: int, positions: np.ndarray | None = None) -> Iterator[TileBatch]:
         """Read batches in read order, one batch ahead of the consumer."""
         schedule = self.schedule(batch_size, positions)
-        reader = BlockReader()
+        reader = BlockReader(on_unreadable=self._on_unreadable, unreadable=self._unreadable)
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="geopov-tiles")
         try:
             yield from self._run(schedule, reader, pool)

@@ -107,6 +107,9 @@ class _Grids:
 
 def _grids_on(scene: Scene, lon: np.ndarray, lat: np.ndarray, spec: TileSpec) -> _Grids:
     tile = np.flatnonzero(_near(scene, lon, lat, spec))
+    if not len(tile):
+        # Most of a mosaic of many scenes, whose change of CRS would take a millisecond each.
+        return _Grids(tile, *(np.empty(0) for _ in range(5)))
     x, y = transform_xy("EPSG:4326", scene.crs, lon[tile], lat[tile])
     file = scene.files[0]
     x = unwrap(x, file)

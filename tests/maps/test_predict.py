@@ -15,10 +15,11 @@ from rio_cogeo import cog_validate
 from geopov.errors import MapError
 from geopov.grid import CellGrid
 from geopov.maps import Region, predict
+from geopov.maps.blocks import PerCell
 
 
 def test_every_cell_has_the_value_of_its_own_place(field, grid, tmp_path):
-    path = predict(field, grid, path=tmp_path / "map.tif", rows_per_strip=4, tags={"a": "b"})
+    path = predict(field, grid, path=tmp_path / "map.tif", tags={"a": "b"})
     with rasterio.open(path) as source:
         values = source.read()
         assert source.descriptions == field.band_names
@@ -58,26 +59,27 @@ def test_the_predictor_sees_only_cells_inside_the_mask(field, grid, tmp_path):
 
     mask = Region(shapely.box(202_000, 3_113_000, 205_000, 3_117_000), grid.crs)
     steps = []
-    predict(
-        Counting(), grid, path=tmp_path / "map.tif", mask=mask, rows_per_strip=2, progress=lambda *a: steps.append(a)
-    )
-    assert asked == [3, 6, 3]
-    assert steps == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    # Block lines are anchored to the CRS: rows 0, 2, ... and columns 0, 2, ... of the grid begin blocks of two.
+    blocks = PerCell(Counting(), block_cells=2)
+    predict(blocks, grid, path=tmp_path / "map.tif", mask=mask, progress=lambda *a: steps.append(a))
+    assert asked == [2, 1, 4, 2, 2, 1]
+    assert steps == [(n, 6) for n in range(1, 7)]
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    rows=st.integers(1, 30),
+    cells=st.integers(1, 30),
     cell_m=st.sampled_from([1000.0, 333.3, 0.1 + 0.2]),
     shape=st.lists(st.tuples(st.floats(0, 12), st.floats(0, 9)), min_size=3, max_size=8),
 )
-def test_the_map_does_not_depend_on_the_strips(tmp_path_factory, field_class, rows, cell_m, shape):
+def test_the_map_does_not_depend_on_the_blocks(tmp_path_factory, field_class, cells, cell_m, shape):
     grid = CellGrid(CRS.from_epsg(32645), Affine(cell_m, 0, 200_000, 0, -cell_m, 3_120_000), 12, 9)
     hull = shapely.MultiPoint([grid.transform @ point for point in shape]).convex_hull.buffer(cell_m)
     mask = Region(hull, grid.crs)
-    folder = tmp_path_factory.mktemp("strips")
-    whole = predict(field_class(), grid, path=folder / "whole.tif", mask=mask, rows_per_strip=9)
-    cut = predict(field_class(), grid, path=folder / "cut.tif", mask=mask, rows_per_strip=rows)
+    folder = tmp_path_factory.mktemp("blocks")
+    whole = predict(field_class(), grid, path=folder / "whole.tif", mask=mask)
+    blocks = PerCell(field_class(), block_cells=cells)
+    cut = predict(blocks, grid, path=folder / "cut.tif", mask=mask)
     assert whole.read_bytes() == cut.read_bytes()
 
 
@@ -140,5 +142,5 @@ def test_a_mask_elsewhere(field, grid, tmp_path):
     fails("no cell centre", tmp_path, field, grid, mask=Region.from_bounds((10, 10, 11, 11)))
 
 
-def test_no_rows_per_strip(field, grid, tmp_path):
-    fails("rows_per_strip is 0", tmp_path, field, grid, rows_per_strip=0)
+def test_blocks_without_cells(field, grid, tmp_path):
+    fails("blocks are 0 cells wide", tmp_path, PerCell(field, block_cells=0), grid)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.errors import RasterioIOError
 from rio_cogeo import cog_validate
 
 from geopov.errors import RasterError
-from geopov.raster.write import write_cog, write_dataarray
+from geopov.raster.checksums import Checksums
+from geopov.raster.write import check_cog, write_cog, write_dataarray
 
 PLACE = {"crs": "EPSG:32645", "transform": Affine(1000, 0, 300_000, 0, -1000, 3_100_000)}
 
@@ -217,3 +221,99 @@ def test_a_dataarray_keeps_its_place(tmp_path):
 def test_a_dataarray_that_is_no_grid(tmp_path, array, message):
     with pytest.raises(RasterError, match=message):
         write_dataarray(tmp_path / "map.tif", array)
+
+
+def test_values_that_are_equal_have_equal_bytes(tmp_path):
+    values = np.zeros((1, 600, 600), "float32")
+    values[0, :300, :300] = np.nan
+    other = np.negative(values)
+    assert other.tobytes() != values.tobytes()
+    for nodata in (math.nan, 0, None):
+        one, two = (write(tmp_path / name, v, nodata=nodata) for name, v in (("a.tif", values), ("b.tif", other)))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_cannot_be_written_is_told_beforehand():
+    place = PLACE | {"width": 4, "height": 6, "band_names": ["a"]}
+    check_cog(**place)
+    for wrong, message in (
+        ({"nodata": 1e300}, "nodata is"),
+        ({"crs": None}, "no CRS"),
+        ({"units": ["m", "m"]}, "units"),
+    ):
+        with pytest.raises(RasterError, match=message):
+            check_cog(**(place | wrong))
+
+
+def test_checksums_tell_a_changed_value_and_a_lost_end(tmp_path):
+    values = field(bands=2, height=200, width=600)
+    path = write(tmp_path / "map.tif", values)
+    checksums = Checksums(2, 600)
+    for first in range(0, 200, 90):
+        checksums.add_rows(values[:, first : first + 90])
+    assert checksums.match(path)
+    values[1, 150, 580] += 1
+    changed = write(tmp_path / "changed.tif", values)
+    assert not checksums.match(changed)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(RasterioIOError):
+        checksums.match(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a disk of so many bytes, or makes it so large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def size(size_bytes):
+        how = f"remount,size={size_bytes}" if folder.is_mount() else f"size={size_bytes}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "none", folder], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("only root may mount a disk in memory")
+        return folder
+
+    yield size
+    subprocess.run(["umount", folder], capture_output=True, check=False)
+
+
+def test_a_disk_that_fills_up_at_any_time_leaves_no_half_map(tmp_path, small_disk):
+    values = field(height=600, width=600)
+    whole = write(tmp_path / "whole.tif", values).read_bytes()
+    told = []
+    # The rows take up to 8.4 MB, what is made of them 3.9 MB and its overviews for a time 0.7 MB.
+    for size_bytes in (40_000, 8_300_000, 10_500_000, 12_000_000, 12_500_000, 14_000_000):
+        path = small_disk(size_bytes) / "map.tif"
+        try:
+            write(path, values, rows=100)
+        except RasterError as error:
+            told.append(str(error))
+            assert not list(path.parent.iterdir())
+        else:
+            assert path.read_bytes() == whole
+            path.unlink()
+    assert 3 <= len(told) < 6
+    assert all(re.search(r"map\.tif cannot be written: .* MB are free there", text) for text in told)
+
+
+_MEASURE = """
+import resource, sys
+import numpy as np
+from affine import Affine
+from geopov.raster.write import write_cog
+side = int(sys.argv[1])
+rows = lambda first: (np.arange(first, first + 32, dtype="float32")[:, None] + np.arange(side) % 97)[None]
+strips = ((first, rows(first)) for first in range(0, side, 32))
+place = {"crs": "EPSG:32645", "transform": Affine(1000, 0, 3e5, 0, -1000, 3.1e6), "width": side, "height": side}
+write_cog(sys.argv[2], strips, band_names=["a"], **place)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_area(tmp_path):
+    peaks_mb = []
+    for side in (1024, 3072):
+        command = [sys.executable, "-c", _MEASURE, str(side), str(tmp_path / "map.tif")]
+        peaks_mb.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    # Nine times the cells are 34 MB more of them. The cache and the buffer for overviews are full at the first size.
+    assert peaks_mb[1] - peaks_mb[0] < 16

@@ -14,6 +14,7 @@ from shapely.geometry import box
 
 from geopov.grid import CellGrid, transform_xy
 from geopov.maps.admin.units import aggregate
+from geopov.maps.blocks import PerCell
 from geopov.maps.cells import predict
 from geopov.maps.read import RasterMap
 from geopov.raster.write import write_cog
@@ -121,10 +122,11 @@ def test_states_have_the_same_wealth(published: Path, people: Path, grid: CellGr
     assert np.average(expected[lived], weights=table["people"]) > np.nanmean(raw(published)) + 0.1
 
 
-@pytest.mark.parametrize("rows_per_strip", [1, 64])
-def test_a_grid_of_our_own_keeps_the_figures(published: Path, tmp_path: Path, rows_per_strip: int) -> None:
+@pytest.mark.parametrize("block_cells", [5, 64])
+def test_a_grid_of_our_own_keeps_the_figures(published: Path, tmp_path: Path, block_cells: int) -> None:
     bounds = (290_700, 474_300, 1_637_100, 1_568_250)
     grid = CellGrid.from_bounds(bounds, cell_m=7650, bounds_crs="EPSG:3857", crs="EPSG:3857")
     assert (grid.width, grid.height) == (176, 143)
-    ours = predict(Published(published), grid, path=tmp_path / "wealth.tif", rows_per_strip=rows_per_strip)
+    predictor = PerCell(Published(published), block_cells=block_cells)
+    ours = predict(predictor, grid, path=tmp_path / "wealth.tif")
     np.testing.assert_array_equal(raw(ours), raw(published))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,11 +74,12 @@ def small_study() -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def study_folder(tmp_path: Path) -> Path:
-    """A folder with scene, clusters, catalogue and ``study.yaml``."""
-    bands = write_scene(tmp_path / "scene.tif")
-    write_clusters(tmp_path / "clusters.csv", bands)
+@pytest.fixture(scope="session")
+def study_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``study_folder`` holds, made once; to be copied and never written to."""
+    folder = tmp_path_factory.mktemp("study_template")
+    bands = write_scene(folder / "scene.tif")
+    write_clusters(folder / "clusters.csv", bands)
     sources: dict[str, dict[str, Any]] = {
         "scene": {"uri": "scene.tif", "kind": "raster", "crs": "EPSG:32736", "nodata": 0, "units": "digital number"},
         "clusters": {"uri": "clusters.csv", "kind": "survey"},
@@ -85,12 +87,18 @@ def study_folder(tmp_path: Path) -> Path:
     sources["scene"]["bands"] = ["bright", "noise"]
     for source in sources.values():
         source |= {"licence": "CC0-1.0", "citation": "generated for this test", "year": 2020}
-    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(sources), encoding="utf-8")
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small_study(), sort_keys=False), encoding="utf-8")
-    return tmp_path
+    (folder / "catalog.yaml").write_text(yaml.safe_dump(sources), encoding="utf-8")
+    (folder / "study.yaml").write_text(yaml.safe_dump(small_study(), sort_keys=False), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
+def study_folder(study_template: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own with scene, clusters, catalogue and ``study.yaml``."""
+    return shutil.copytree(study_template, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
 def geopov() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the real command in a process of its own."""
 

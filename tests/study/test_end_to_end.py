@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +40,27 @@ def _times(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_mtime_ns for name in OUTPUTS}
 
 
-def test_run_makes_a_map_then_only_what_changed(study_folder: Path, geopov: Run) -> None:
+@dataclass(frozen=True)
+class Whole:
+    """A run that nothing disturbed: the study's folder, what it said and what it left in ``out``."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+    bytes: dict[str, bytes]
+    names: set[str]
+
+
+@pytest.fixture(scope="module")
+def whole(study_template: Path, tmp_path_factory: pytest.TempPathFactory, geopov: Run) -> Whole:
+    folder = shutil.copytree(study_template, tmp_path_factory.mktemp("whole") / "study")
+    done = geopov("run", "study.yaml", "--work", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return Whole(folder, done, _bytes(folder / "out"), _names(folder / "out"))
+
+
+def test_run_makes_a_map_then_only_what_changed(whole: Whole, geopov: Run) -> None:
+    study_folder, first = whole.folder, whole.done
     work = study_folder / "out"
-    first = geopov("run", "study.yaml", "--work", "out", cwd=study_folder)
-    assert first.returncode == 0, first.stderr
 
     scores = json.loads((work / "model/scores.json").read_text())
     assert scores["n"] == 118
@@ -51,10 +70,10 @@ def test_run_makes_a_map_then_only_what_changed(study_folder: Path, geopov: Run)
     assert pooled["nightlights_ridge"]["R2"] < 0.1  # the second band is noise
     valid, problems, _ = cog_validate(work / "map.tif")
     assert valid, problems
-    with rasterio.open(work / "map.tif") as written:
-        assert written.descriptions == ("mean", "lower", "upper", "in_support")
-        mean, lower, upper = written.read([1, 2, 3], masked=True)
-        assert written.crs.to_epsg() == 32736
+    with rasterio.open(work / "map.tif") as opened:
+        assert opened.descriptions == ("mean", "lower", "upper", "in_support")
+        mean, lower, upper = opened.read([1, 2, 3], masked=True)
+        assert opened.crs.to_epsg() == 32736
     assert np.all((lower < mean) & (mean < upper))
     assert "map.tif" in first.stdout
     assert "report.html" in first.stdout
@@ -64,10 +83,14 @@ def test_run_makes_a_map_then_only_what_changed(study_folder: Path, geopov: Run)
     assert again.returncode == 0, again.stderr
     assert _times(work) == times, "nothing changed, so nothing may run"
 
-    study = yaml.safe_load((study_folder / "study.yaml").read_text())
+    written = (study_folder / "study.yaml").read_text()
+    study = yaml.safe_load(written)
     study["map"]["title"] = "Another title"
     (study_folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    changed = geopov("run", "study.yaml", "--work", "out", cwd=study_folder)
+    try:
+        changed = geopov("run", "study.yaml", "--work", "out", cwd=study_folder)
+    finally:
+        (study_folder / "study.yaml").write_text(written)
     assert changed.returncode == 0, changed.stderr
     now = _times(work)
     kept = {name for name in OUTPUTS if now[name] == times[name]}
@@ -111,17 +134,16 @@ needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="finds the st
 
 
 @needs_proc
-def test_killed_in_any_stage_ends_with_the_same_bytes(study_folder: Path, geopov: Run) -> None:
-    undisturbed = geopov("run", "study.yaml", "--work", "whole", cwd=study_folder)
-    assert undisturbed.returncode == 0, undisturbed.stderr
+def test_killed_in_any_stage_ends_with_the_same_bytes(whole: Whole, geopov: Run) -> None:
+    study_folder = whole.folder
     for stage in STAGES:
         process = _start_and_wait_for(stage, study_folder)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     last = geopov("run", "study.yaml", "--work", "killed", cwd=study_folder)
     assert last.returncode == 0, last.stderr
-    assert _bytes(study_folder / "killed") == _bytes(study_folder / "whole")
-    assert _names(study_folder / "killed") == _names(study_folder / "whole"), "something was left behind"
+    assert _bytes(study_folder / "killed") == whole.bytes
+    assert _names(study_folder / "killed") == whole.names, "something was left behind"
 
 
 @needs_proc

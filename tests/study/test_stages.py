@@ -14,7 +14,7 @@ from geopov import features, regression, survey, tiles
 from geopov._validation import sha256_of
 from geopov.errors import MapError, StudyError
 from geopov.maps import Region
-from geopov.study import CellModel, extract_features, open_scenes, predict_map
+from geopov.study import extract_features, open_scenes, predict_map
 
 SPEC = tiles.TileSpec(size_px=16, resolution_m=30)
 
@@ -26,13 +26,13 @@ def clusters(study_folder: Path) -> gpd.GeoDataFrame:
     )
 
 
-def _fitted(folder: Path, clusters: gpd.GeoDataFrame, **window: float) -> tuple[CellModel, regression.WelfareModel]:
+def _fitted(folder: Path, clusters: gpd.GeoDataFrame, **window: float) -> regression.WelfareModel:
     scenes = open_scenes([[str(folder / "scene.tif")]])
     array = extract_features(scenes, clusters, SPEC, features.build("band_mean"), **window)
     splits = regression.SpatialBlocks(block_km=4, tile_km=regression.footprint_km(array.attrs))
     options = {"outcome": "wealth", "splits": splits, "folder": folder / "model", "random_folds": False}
     _, model = regression.evaluate(regression.WelfareRidge(), array, clusters, **options)
-    return CellModel(scenes, model), model
+    return model
 
 
 def test_features_tell_where_they_come_from(study_folder: Path, clusters: gpd.GeoDataFrame) -> None:
@@ -43,28 +43,8 @@ def test_features_tell_where_they_come_from(study_folder: Path, clusters: gpd.Ge
     assert array["n_tiles"].max() == 4
 
 
-@pytest.mark.parametrize("window", [{}, {"window_km": 2.0, "n_tiles": 4}])
-def test_cells_are_treated_as_clusters_were(
-    study_folder: Path, clusters: gpd.GeoDataFrame, window: dict[str, float]
-) -> None:
-    cells, model = _fitted(study_folder, clusters, **window)
-    scenes = open_scenes([[str(study_folder / "scene.tif")]])
-    expected = model.predict(extract_features(scenes, clusters, SPEC, features.build("band_mean"), **window))
-    found = cells(clusters.geometry.x.to_numpy(), clusters.geometry.y.to_numpy())
-    np.testing.assert_allclose(found[0], expected["mean"], rtol=1e-6)
-    np.testing.assert_array_equal(found[3], expected["in_support"])
-
-
-def test_beside_the_scene_nothing_is_known(study_folder: Path, clusters: gpd.GeoDataFrame) -> None:
-    cells, _ = _fitted(study_folder, clusters)
-    west, south, _, _ = clusters.total_bounds
-    found = cells(np.array([west - 5, west]), np.array([south, south]))
-    assert np.isnan(found[:, 0]).all()
-    assert np.isfinite(found[:, 1]).all()
-
-
 def test_a_logarithm_is_mapped_in_its_unit(study_folder: Path, clusters: gpd.GeoDataFrame) -> None:
-    _, model = _fitted(study_folder, clusters)
+    model = _fitted(study_folder, clusters)
     scenes = open_scenes([[str(study_folder / "scene.tif")]])
     for transform in ("none", "exp"):
         predict_map(scenes, model, path=study_folder / f"{transform}.tif", cell_m=3000, transform=transform, unit="x")
@@ -75,7 +55,7 @@ def test_a_logarithm_is_mapped_in_its_unit(study_folder: Path, clusters: gpd.Geo
 
 
 def test_region_must_meet_the_scene(study_folder: Path, clusters: gpd.GeoDataFrame) -> None:
-    _, model = _fitted(study_folder, clusters)
+    model = _fitted(study_folder, clusters)
     scenes = open_scenes([[str(study_folder / "scene.tif")]])
     with pytest.raises(MapError, match="does not meet the scenes"):
         predict_map(

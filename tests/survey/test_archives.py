@@ -340,7 +340,7 @@ def test_a_member_that_is_a_file_and_a_folder(tmp_path: Path) -> None:
             files[1].path()
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     members=st.dictionaries(
         st.from_regex(r"[a-zé]{1,5}(/[A-Z0-9]{1,5})?\.(dta|DTA|sav)", fullmatch=True),

@@ -81,7 +81,7 @@ def test_scores_are_standardised_and_find_the_latent_wealth():
         pd.testing.assert_series_equal(part, AssetIndex.fit(alone).score(alone), check_names=False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_weight_of_k_is_k_households(seed):
     table = simulate(seed, n=40)
@@ -97,7 +97,7 @@ def test_a_weight_of_k_is_k_households(seed):
     pd.testing.assert_series_equal(weighted.score(table), split.score(table), rtol=1e-6, atol=1e-8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
 def test_neither_order_nor_scale_of_weights_matters(seed, rwanda, malawi):
     table = pd.concat([simulate(seed, n=60), simulate(seed + 1, n=50, survey="MW2015")])
@@ -107,7 +107,7 @@ def test_neither_order_nor_scale_of_weights_matters(seed, rwanda, malawi):
     pd.testing.assert_series_equal(AssetIndex.fit(changed).score(changed)[table.index], score, rtol=1e-6, atol=1e-8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_units_of_an_indicator_do_not_matter_but_its_direction_does(seed):
     table = simulate(seed, n=80)

@@ -116,7 +116,7 @@ def test_nothing_known_is_nothing_scored():
     assert score.isna().all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from([0.0, 1.0, np.nan]), min_size=8, max_size=8), min_size=1, max_size=8), st.data()
 )

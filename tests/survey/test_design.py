@@ -223,14 +223,14 @@ def close(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> No
     np.testing.assert_allclose(found[columns] / scale, expected[columns] / scale, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=rows, per=st.sampled_from(["people", "households"]), data=st.data())
 def test_the_order_of_households_does_not_matter(drawn, per, data):
     table = table_of(drawn)
     close(means(table.iloc[data.draw(st.permutations(range(len(table))))], per), means(table, per), MADE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=rows, per=st.sampled_from(["people", "households"]), factor=st.floats(1e-3, 1e3))
 def test_the_scale_of_weights_changes_only_their_sums(drawn, per, factor):
     table = table_of(drawn)
@@ -240,7 +240,7 @@ def test_the_scale_of_weights_changes_only_their_sums(drawn, per, factor):
     np.testing.assert_allclose(found["household_weight"], expected["household_weight"] * factor)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=rows, per=st.sampled_from(["people", "households"]))
 def test_splitting_every_household_in_two_keeps_the_means(drawn, per):
     table = table_of(drawn).assign(weight=lambda of: of["weight"] / 2)
@@ -256,7 +256,7 @@ def test_splitting_every_household_in_two_keeps_the_means(drawn, per):
     np.testing.assert_allclose(found["y_se"][known], (expected["y_se"] * ratio)[known], rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=rows)
 def test_merging_clusters_gives_the_weighted_mean_of_their_means(drawn):
     table, parts = table_of(drawn), means(table_of(drawn))
@@ -268,7 +268,7 @@ def test_merging_clusters_gives_the_weighted_mean_of_their_means(drawn):
     assert whole["y"] == pytest.approx(estimate(table, "y").loc["all", "mean"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=rows)
 def test_the_mean_of_the_logs_is_not_above_the_log_of_the_mean(drawn):
     found = means(table_of(drawn))

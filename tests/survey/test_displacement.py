@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 import geopandas as gpd
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.stats import ks_2samp, kstest
 from shapely.geometry import Point, box
 
 from geopov.errors import SurveyError
-from geopov.survey.displacement.attenuation import attenuation, extrapolate
+from geopov.survey.displacement.attenuation import Attenuation, attenuation, extrapolate
 from geopov.survey.displacement.draws import average_over_draws, spread_over_draws
 from geopov.survey.displacement.positions import (
     RULES,
@@ -322,6 +323,13 @@ class World:
         return r2(average_over_draws(features, draws)[:, 0], self.welfare)
 
 
+@lru_cache
+def measured(seed: int, length_km: float, rough: bool) -> tuple[float, Attenuation]:
+    """The score at the true positions of a world, and what is made of its published ones."""
+    world = World(seed, length_km=length_km, rough=rough)
+    return world.score(world.true), attenuation(world.published, world.score, rule="dhs", n_draws=6)
+
+
 class TestKnownTruth:
     def test_r2_falls_as_known_points_are_displaced(self):
         world = World(0, length_km=8)
@@ -339,9 +347,8 @@ class TestKnownTruth:
 
     @pytest.mark.parametrize(("length_km", "rough"), [(4, False), (8, False), (10, True)])
     def test_extrapolation_is_nearer_the_truth_than_the_score_at_published_points(self, length_km, rough):
-        worlds = [World(seed, length_km=length_km, rough=rough) for seed in range(6)]
-        truth = np.array([world.score(world.true) for world in worlds])
-        found = [attenuation(world.published, world.score, rule="dhs", n_draws=6) for world in worlds]
+        scores, found = zip(*(measured(seed, length_km, rough) for seed in range(6)), strict=True)
+        truth = np.array(scores)
         naive, simex = (np.array([getattr(one, name) for one in found]) for name in ("given", "undisplaced"))
         assert (naive < truth).all()
         assert np.abs(simex - truth).mean() < 0.6 * np.abs(naive - truth).mean()
@@ -349,9 +356,7 @@ class TestKnownTruth:
         assert abs((simex - truth).mean()) < (0.4 if rough else 0.25) * abs((naive - truth).mean())
 
     def test_intervals_hold_the_truth_where_the_field_is_smooth(self):
-        worlds = [World(seed, length_km=8) for seed in range(20)]
-        found = [attenuation(world.published, world.score, rule="dhs", n_draws=6) for world in worlds]
-        held = [one.low <= world.score(world.true) <= one.high for one, world in zip(found, worlds, strict=True)]
+        held = [one.low <= true <= one.high for true, one in (measured(seed, 8, False) for seed in range(20))]
         # 95% is nominal. The variance is estimated from six draws of each multiple.
         assert np.mean(held) >= 0.8
 

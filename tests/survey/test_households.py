@@ -119,7 +119,7 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str])
     np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=surveys)
 def test_the_mean_is_numpys_weighted_average(rows):
     table = table_of(rows)
@@ -130,7 +130,7 @@ def test_the_mean_is_numpys_weighted_average(rows):
         assert of["pc"].min() * (1 - 1e-9) <= mean <= of["pc"].max() * (1 + 1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=surveys, data=st.data())
 def test_order_does_not_matter(rows, data):
     table = table_of(rows)
@@ -139,7 +139,7 @@ def test_order_does_not_matter(rows, data):
     assert_same(aggregate_households(shuffled, **COLUMNS), aggregate_households(table, **COLUMNS), columns)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=surveys, factor=st.floats(1e-3, 1e3))
 def test_the_scale_of_weights_does_not_matter_and_that_of_amounts_does(rows, factor):
     table = table_of(rows)
@@ -150,7 +150,7 @@ def test_the_scale_of_weights_does_not_matter_and_that_of_amounts_does(rows, fac
     np.testing.assert_allclose(scaled["log_pc_national"], expected["log_pc_national"] + np.log(factor), atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=surveys)
 def test_splitting_a_household_changes_only_their_number(rows):
     table = table_of(rows)

@@ -183,7 +183,7 @@ def test_wrong_input_is_named():
         housing.water(pd.Series([11.0]), minutes=pd.Series([1.0], index=[5]))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 99).map(float), st.just(float("nan"))), max_size=30), st.data())
 def test_each_household_is_placed_by_its_own_code(codes, data):
     order = data.draw(st.permutations(range(len(codes))))

@@ -164,7 +164,7 @@ def test_a_household_at_the_line_stays_at_it(households):
     assert (table["consumption"] == table["poverty_line"]).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     amount=st.lists(st.floats(0.01, 1e9), min_size=3, max_size=3),
     size=st.lists(st.integers(1, 30), min_size=3, max_size=3),

@@ -59,7 +59,7 @@ def unpack(rows: list[tuple[float, float]]) -> tuple[pd.Series, np.ndarray]:
     return pd.Series(consumption), people
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=amounts, line=lines)
 def test_the_indices_fall_from_headcount_to_severity(rows, line):
     consumption, people = unpack(rows)
@@ -67,7 +67,7 @@ def test_the_indices_fall_from_headcount_to_severity(rows, line):
     assert 0 <= severity <= gap <= headcount <= 1 + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 # A power of two, so that an amount exactly at the line stays there.
 @given(rows=amounts, line=lines, alpha=alphas, exponent=st.integers(-20, 20))
 def test_neither_currency_nor_the_scale_of_weights_matters(rows, line, alpha, exponent):
@@ -78,7 +78,7 @@ def test_neither_currency_nor_the_scale_of_weights_matters(rows, line, alpha, ex
     assert fgt(consumption, line, weights=people * factor, alpha=alpha) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=amounts, line=lines, alpha=alphas, data=st.data())
 def test_more_for_one_household_or_a_lower_line_is_never_more_poverty(rows, line, alpha, data):
     consumption, people = unpack(rows)
@@ -89,7 +89,7 @@ def test_more_for_one_household_or_a_lower_line_is_never_more_poverty(rows, line
     assert fgt(consumption, line * data.draw(st.floats(0.1, 1.0)), weights=people, alpha=alpha) <= expected + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=amounts, line=lines, alpha=alphas, data=st.data())
 def test_the_whole_is_the_mean_of_its_groups_by_people(rows, line, alpha, data):
     consumption, people = unpack(rows)
@@ -99,7 +99,7 @@ def test_the_whole_is_the_mean_of_its_groups_by_people(rows, line, alpha, data):
     assert fgt(consumption, line, weights=people, alpha=alpha) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=amounts, line=lines, alpha=alphas, data=st.data())
 def test_order_and_splitting_households_change_nothing(rows, line, alpha, data):
     consumption, people = unpack(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,16 @@ import yaml
 
 from geopov._validation import some
 from geopov.cli._common import console, progress_bar
-from geopov.cli._options import BandNames, CatalogFile, Nodata, SceneNames, open_scene_options, read_points
+from geopov.cli._options import (
+    BandNames,
+    CatalogFile,
+    Nodata,
+    SceneNames,
+    Scheduler,
+    Workers,
+    open_scene_options,
+    read_points,
+)
 from geopov.errors import FeatureError
 
 
@@ -42,10 +52,13 @@ def extract(
         typer.Option("--displacement-draws", min=0, help="Average over draws of where each cluster truly lies."),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Of those draws.")] = 0,
+    scheduler: Scheduler = "threads",
+    workers: Workers = None,
 ) -> None:
     """Compute the features of each cluster: the mean over its tiles.
 
-    From saved tiles, or from scenes and points, reading and computing side by side without saving tiles.
+    From saved tiles, or from scenes and points, reading and computing side by side without saving tiles. With the
+    scheduler "processes", or that of a Dask cluster, parts of the clusters are computed by its workers.
 
     \b
     Example:
@@ -71,17 +84,20 @@ def extract(
                 raise FeatureError(
                     "expected --tiles, or else all of --scene, --points, --size-px and --resolution-m, to cut tiles."
                 )
-            array = study.extract_features(
-                open_scene_options(scene, catalog, band, nodata),
-                read_points(points),
-                tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px),
-                chosen,
-                window_km=window_km,
-                n_tiles=n_tiles,
-                displacement_draws=displacement_draws,
-                seed=seed,
-                progress=progress,
-            )
+            elsewhere = scheduler.startswith("processes") or "://" in scheduler
+            with study.open_run(scheduler, workers=workers) if elsewhere else nullcontext() as run:
+                array = study.extract_features(
+                    open_scene_options(scene, catalog, band, nodata),
+                    read_points(points),
+                    tiles.TileSpec(size_px=size_px, resolution_m=resolution_m, context_px=context_px),
+                    chosen,
+                    window_km=window_km,
+                    n_tiles=n_tiles,
+                    displacement_draws=displacement_draws,
+                    seed=seed,
+                    run=run,
+                    progress=progress,
+                )
     dropped = json.loads(array.attrs["dropped"])
     if array.sizes["cluster"] == 0:
         raise FeatureError(

@@ -6,6 +6,7 @@ Imports torch; reached only through :func:`geopov.features.build`.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ __all__ = [
     "choose_engine",
     "forward_all",
     "make_engine",
+    "make_map_engine",
     "micro_batch",
+    "one_thread",
     "torch_threads",
 ]
 
@@ -172,6 +175,64 @@ def make_engine(name: EngineName, network: nn.Module, sample: torch.Tensor, *, h
     return forward
 
 
+def make_map_engine(name: EngineName, trunk: nn.Module, sample: torch.Tensor, *, half: bool) -> Forward:
+    """Prepare a trunk for single large images of any size, each computed by one thread.
+
+    Unlike :func:`make_engine` it is called from several threads at once, and one image may need gigabytes, which are
+    given back after each.
+
+    Parameters
+    ----------
+    name : str
+        As returned by :func:`choose_engine`.
+    trunk : Module
+        (1, n_bands, y, x) to (1, c, y', x'), in evaluation mode.
+    sample : Tensor (1, n_bands, y, x)
+        A small image that the trunk takes.
+    half : bool
+        Half precision, on a GPU only.
+    """
+    if name == "onnxruntime":
+        return _onnxruntime(trunk, sample, any_size=True)
+    forward, lock = make_engine(name, trunk, sample, half=half), threading.Lock()
+
+    def alone(image: torch.Tensor) -> npt.NDArray[np.float32]:
+        if name == "cuda":
+            # One GPU computes one image after the other, and cuDNN's flags are the whole process's.
+            with lock:
+                return forward(image)
+        with one_thread():
+            return forward(image)
+
+    return alone
+
+
+_COUNTED = threading.Lock()
+_inside = 0
+_outside = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for what PyTorch computes in this thread, while others may be within the block, too.
+
+    PyTorch keeps its number of threads for each thread that has computed, and hands the last number that was set to
+    threads yet to come. What was set before the first entered is what all have when they leave.
+    """
+    global _inside, _outside
+    with _COUNTED:
+        if not _inside:
+            _outside = torch.get_num_threads()
+        _inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _COUNTED:
+            _inside -= 1
+            torch.set_num_threads(_outside)
+
+
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
     """PyTorch's number of threads within the block; afterwards it is as before."""
@@ -237,13 +298,18 @@ def _conv_norm_pairs(network: nn.Module, sample: torch.Tensor) -> list[tuple[str
     return pairs
 
 
-def _onnxruntime(network: nn.Module, sample: torch.Tensor) -> Forward:
+def _onnxruntime(network: nn.Module, sample: torch.Tensor, *, any_size: bool = False) -> Forward:
     purpose = "The engine 'onnxruntime'"
     onnxruntime = require("onnxruntime", purpose=purpose)
     require("onnxscript", purpose=purpose)
-    program = torch.onnx.export(network, (sample,), dynamo=True, verbose=False)
+    sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.onnx.export(
+        network, (sample,), dynamo=True, verbose=False, dynamic_shapes=(sides,) if any_size else None
+    )
     assert program is not None
     options = onnxruntime.SessionOptions()
+    # The arena never gives back what the largest image took, and grows with each new size.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = not any_size
     options.intra_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = 3

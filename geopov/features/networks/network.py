@@ -29,8 +29,10 @@ from geopov.features.networks.engines import (
     make_engine,
     micro_batch,
 )
+from geopov.features.networks.sliding import Lattice, SlidingNetwork, box_means, valid_counts
 from geopov.features.networks.trained import TrainedParts, load_trained
 from geopov.features.preprocess import Preprocessing
+from geopov.features.shared import check_block
 
 __all__ = ["PRETRAINED", "NetworkExtractor"]
 
@@ -116,6 +118,9 @@ class NetworkExtractor:
         self._band_names: tuple[str, ...] | None = None
         # Shared by the copies that for_bands makes: preparing an engine takes seconds.
         self._engines: dict[tuple[int, float], Forward] = {}
+        self._sliding = SlidingNetwork(
+            self._backbone.trunk, n_bands=len(self.preprocessing.bands), engine=self._block_engine(), half=half
+        )
 
     @property
     def backbone(self) -> Backbone:
@@ -179,14 +184,108 @@ class NetworkExtractor:
         rows[enough] = self._forward(data, valid, np.flatnonzero(enough), size_px)
         return rows
 
+    @property
+    def slides(self) -> bool:
+        """Whether it can be slid over a large block: with context, and if there is an end to how far it sees."""
+        return self.context_px > 0 and self._sliding.receptive_field is not None
+
+    def block_features(
+        self,
+        data: Array,
+        valid: npt.NDArray[np.bool_],
+        *,
+        left: npt.NDArray[np.integer],
+        top: npt.NDArray[np.integer],
+        size_px: int,
+    ) -> npt.NDArray[np.float32]:
+        """Features (n, feature) of tiles of one block, see :func:`geopov.features.shared.block_features`.
+
+        Of a block that is one tile with its context they are those of that tile, to about 1e-6. Of tiles in a larger
+        block they are those of crops with as much context as the network can see, provided that the crop's corner lies
+        on a whole number of strides; elsewhere cells are counted in proportion to what the tile covers of them.
+
+        Raises
+        ------
+        FeatureError
+            If it cannot be slid, see :attr:`slides`, or a tile with its context does not lie inside the block.
+        """
+        if not self.context_px:
+            raise FeatureError(
+                f"{self.name} was set up without context, and its features then depend on where a tile is cut. Give "
+                "context_px, for clusters and cells alike; `geopov features context` says how much."
+            )
+        lattice = self.lattice(size_px)
+        check_block(data, valid, left=left, top=top, size_px=size_px, context_px=self.context_px)
+        left, top = left.astype(np.int64), top.astype(np.int64)
+        counts = valid_counts(valid, left=left, top=top, size_px=size_px)
+        enough = counts >= max(self.preprocessing.min_valid * size_px**2, 1)
+        rows = np.full((len(left), self._backbone.n_features), np.nan, dtype=np.float32)
+        if enough.any():
+            found = self._sliding.final_map(lattice.resized(self.planes(data[None], valid[None])))
+            rows[enough] = box_means(found, lattice.spans(top[enough]), lattice.spans(left[enough]))
+        return rows
+
+    def planes(self, data: Array, valid: Array) -> npt.NDArray[np.float32]:
+        """Normalised planes (tile, n_bands, y, x) of a batch, see :meth:`geopov.features.Preprocessing.planes`."""
+        mean, std = self._backbone.mean, self._backbone.std
+        return self.preprocessing.planes(data, valid, band_names=self._band_names, mean=mean, std=std)
+
+    def with_context(self, context_px: int) -> NetworkExtractor:
+        """The same network for tiles with another context."""
+        check_context(context_px)
+        other = copy.copy(self)
+        other.context_px = context_px
+        return other
+
+    @property
+    def sliding(self) -> SlidingNetwork:
+        """The network for images of any size."""
+        return self._sliding
+
+    def lattice(self, size_px: int) -> Lattice:
+        """Where the cells of the map lie in a block with tiles of ``size_px``.
+
+        Raises
+        ------
+        FeatureError
+            If there is no end to how far the network sees.
+        """
+        field = self._sliding.receptive_field
+        if field is None:
+            raise FeatureError(
+                f"every feature of {self.name} looks at the whole image, so it cannot be slid over a block; compute "
+                "crops, or take a network without squeeze-and-excitation, such as efficientnet_lite0 or resnet18."
+            )
+        total_px = size_px + 2 * self.context_px
+        side = self._side(total_px, size_px)
+        return Lattice(size_px, self.context_px, side, field.stride_px, self._sliding.cells(side))
+
+    def block_bytes(self, side_px: int, *, size_px: int | None = None) -> int:
+        """About how much memory a block of this side takes at its peak, see :func:`geopov.features.shared.block_bytes`.
+
+        Where tiles are resized it grows with the network's input, which ``size_px`` decides.
+        """
+        input_px = self.preprocessing.input_px
+        scaled = side_px if input_px is None or size_px is None else round(side_px * input_px / size_px)
+        planes = 4 * len(self.preprocessing.bands) * (side_px**2 + scaled**2)
+        return self._sliding.activation_bytes(scaled) + planes
+
+    def _side(self, total_px: int, size_px: int) -> int:
+        """Side of the network's input for a tile with its context."""
+        input_px = self.preprocessing.input_px
+        return total_px if input_px is None else round(input_px * total_px / size_px)
+
+    def _block_engine(self) -> EngineName:
+        # ONNX Runtime is as fast for one large image within a third, and takes half a minute of each process to set up.
+        return "fused" if self._asked["engine"] == "auto" and self.engine == "onnxruntime" else self.engine
+
     def _forward(self, data: Array, valid: Array, kept: npt.NDArray[np.intp], size_px: int) -> npt.NDArray[np.float32]:
         """Features of the tiles ``kept``."""
         found = np.empty((len(kept), self._backbone.n_features), dtype=np.float32)
         if not len(kept):
             return found
         total_px = int(data.shape[-1])
-        input_px = self.preprocessing.input_px
-        side = total_px if input_px is None else round(input_px * total_px / size_px)
+        side = self._side(total_px, size_px)
         step = micro_batch(side, side, engine=self.engine)
 
         def prepare(part: int) -> torch.Tensor:
@@ -204,8 +303,7 @@ class NetworkExtractor:
 
     def _images(self, data: Array, valid: Array, side: int, n: int) -> torch.Tensor:
         """Tiles as the network sees them, filled up to ``n``."""
-        mean, std = self._backbone.mean, self._backbone.std
-        planes = self.preprocessing.planes(data, valid, band_names=self._band_names, mean=mean, std=std)
+        planes = self.planes(data, valid)
         images = torch.from_numpy(planes)
         if side != planes.shape[-1]:
             shrinks = side < planes.shape[-1]

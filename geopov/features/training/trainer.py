@@ -16,7 +16,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
-from lightning.pytorch.strategies import DDPStrategy
 
 from geopov.errors import FeatureError
 from geopov.features.training.settings import Machine, Settings
@@ -24,6 +23,8 @@ from geopov.features.training.settings import Machine, Settings
 __all__ = ["make_trainer", "quiet"]
 
 LOGS = "logs"
+# Strategies that by default wait for the gradient of every weight.
+_WAITING = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
 def make_trainer(folder: Path, settings: Settings, machine: Machine, *, callbacks: Sequence[Callback]) -> Trainer:
@@ -52,9 +53,10 @@ def make_trainer(folder: Path, settings: Settings, machine: Machine, *, callback
             f"accelerator is {machine.accelerator!r}, devices {machine.devices!r}, strategy {machine.strategy!r} and "
             f"precision {settings.precision!r}, which Lightning cannot do here: {reason}"
         ) from error
-    if machine.strategy == "auto" and trainer.world_size > 1 and settings.frozen_epochs:
+    strategy = "ddp" if machine.strategy == "auto" else machine.strategy
+    if strategy in _WAITING and trainer.world_size > 1 and settings.frozen_epochs:
         # While the trunk is frozen the devices must not wait for its gradients.
-        trainer = Trainer(strategy=DDPStrategy(find_unused_parameters=True), **options)
+        trainer = Trainer(strategy=f"{strategy}_find_unused_parameters_true", **options)
     return trainer
 
 

@@ -1,0 +1,230 @@
+"""What sharing the computation of a map costs in accuracy: three real places, features of clusters made both ways.
+
+A ridge is fitted on features of crops, and a map applies it to features that were pooled out of large blocks. The two
+differ where the network reaches beyond the context and where its steps fall otherwise on a tile. Here the tile of every
+cluster is cut out of the block of cells that it lies in, as a map cell's would be, and r² (squared Pearson) under
+spatial blocks is compared, on the same clusters and folds: of crops without context, of crops with context, of shared
+features trained and tested, and, as a map has it, trained on crops and applied to shared features. The network is
+EfficientNet-Lite0 with its ImageNet weights. Training clusters whose tiles, context included, reach into test tiles are
+left out. Intervals are 95% of a bootstrap over spatial blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+
+from geopov import survey, tiles
+from geopov.features import Extractor, block_features, build
+from geopov.grid import CellBlock, CellGrid, transform_xy
+from geopov.raster import Scene
+from geopov.regression import SpatialBlocks, WelfareRidge, footprint_km
+from geopov.regression.nested import nested_ridge
+from geopov.regression.scores import compare, score
+from geopov.study import extract_features, open_scenes
+from geopov.study.cells import BLOCK_PX
+from geopov.study.large_tiles import block_side_cells, read_large_tile
+from geopov.study.stages import scene_region
+from geopov.tiles import TileSpec
+from geopov.tiles.placement import place, unwrap
+
+DATA = Path(os.environ.setdefault("GEOPOV_REAL_DATA", str(Path(__file__).resolve().parents[2] / "shared/data")))
+CELL_M = 2000.0
+LIGHTS = {"bands": [1, 1, 1], "stretch": "log", "lo": 0.1, "hi": 60.0, "min_valid": 0.01}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Clusters, a scene, and how features are made there.
+
+    Attributes
+    ----------
+    name : str
+        Of the place and the size of the network's input.
+    clusters : GeoDataFrame
+        With ``outcome``.
+    scenes : list of Scene
+        What the network looks at.
+    spec : TileSpec
+        With context.
+    network : dict
+        Of the extractor.
+    window : dict
+        ``window_km`` and ``n_tiles``, or empty.
+    block_km : float
+        Side of the spatial blocks.
+    """
+
+    name: str
+    clusters: gpd.GeoDataFrame
+    outcome: str
+    scenes: list[Scene]
+    spec: TileSpec
+    network: dict[str, Any]
+    window: dict[str, Any]
+    block_km: float
+
+    def extractor(self, context_px: int) -> Extractor:
+        """Bound to the scene's bands."""
+        built = build({"name": "efficientnet_lite0", **self.network, "context_px": context_px})
+        return built.for_bands(self.scenes[0].band_names)
+
+
+def on_scenes(clusters: gpd.GeoDataFrame, scenes: list[Scene]) -> gpd.GeoDataFrame:
+    """Those that lie on a scene."""
+    points = clusters.to_crs("EPSG:4326").geometry
+    return clusters[scene_region(scenes).contains(points.x.to_numpy(), points.y.to_numpy())].reset_index(drop=True)
+
+
+def dhs(country: str) -> gpd.GeoDataFrame:
+    path, where = DATA / "surveys/dhs_clusters.parquet", {"country": country}
+    return survey.read_clusters(path, lon_column="lon", lat_column="lat", outcomes=["asset_wealth"], where=where)
+
+
+def places(*, quick: bool) -> Iterator[Place]:
+    """Kinshasa by day, Lesotho and Malawi by night; tiles as wide as in the studies of tests/real, with context."""
+    landsat = open_scenes([[str(DATA / "kinshasa/landsat8_l2sp_truecolor_20130728.tif")]])
+    viirs = open_scenes([[str(DATA / "lesotho/viirs_nightlights.tif")]], nodata=-3.4028234663852886e38)
+    kinshasa = on_scenes(dhs("democratic_republic_of_congo"), landsat)
+    for input_px in (128,) if quick else (128, 224):
+        # One tile as wide as the study's window of nine.
+        spec, seen = TileSpec(128, 38.2, context_px=32), {"input_px": input_px}
+        yield Place(f"Kinshasa, {input_px} px", kinshasa, "asset_wealth", landsat, spec, seen, {}, 10)
+    lesotho = on_scenes(dhs("lesotho"), viirs)
+    for input_px in (96,) if quick else (48, 96, 224):
+        spec, seen = TileSpec(24, 463, context_px=12), LIGHTS | {"input_px": input_px}
+        yield Place(f"Lesotho, {input_px} px", lesotho, "asset_wealth", viirs, spec, seen, {}, 20)
+    malawi = survey.lsms_clusters(
+        "malawi_ihs5_2019",
+        households=DATA / "malawi/ihs5_consumption_aggregate.dta",
+        locations=DATA / "malawi/householdgeovariables_ihs5.dta",
+    )
+    lights = open_scenes([[str(DATA / "malawi/ntl.tif")]])
+    malawi = on_scenes(malawi, lights)
+    for input_px in (96,) if quick else (96, 224):
+        spec, seen = TileSpec(16, 500, context_px=8), LIGHTS | {"input_px": input_px}
+        yield Place(f"Malawi, {input_px} px", malawi, "log_consumption_mwk", lights, spec, seen, {}, 20)
+
+
+def shared_features(place_: Place) -> dict[str, np.ndarray]:
+    """Features of each cluster by its id, pooled out of the block of cells that it lies in."""
+    spec, extractor, scenes = place_.spec, place_.extractor(place_.spec.context_px), place_.scenes
+    points = place_.clusters.to_crs("EPSG:4326")
+    grid = CellGrid.from_bounds(tuple(points.total_bounds), cell_m=CELL_M)
+    x, y = transform_xy("EPSG:4326", grid.crs, points.geometry.x.to_numpy(), points.geometry.y.to_numpy())
+    column, row = (x - grid.transform.c) // CELL_M, (grid.transform.f - y) // CELL_M
+    side = block_side_cells(
+        spec,
+        cell_m=CELL_M,
+        block_px=BLOCK_PX,
+        n_tiles=place_.window.get("n_tiles", 1),
+        n_features=len(extractor.feature_names),
+    )
+    found: dict[str, np.ndarray] = {}
+    for block in grid.blocks(side):
+        inside = (column >= block.columns[0]) & (column < block.columns[1])
+        inside &= (row >= block.rows[0]) & (row < block.rows[1])
+        if inside.any():
+            found |= _of_block(place_, extractor, block, points[inside], scenes)
+    return found
+
+
+def _of_block(
+    place_: Place, extractor: Extractor, block: CellBlock, points: gpd.GeoDataFrame, scenes: list[Scene]
+) -> dict[str, np.ndarray]:
+    spec, window = place_.spec, {"window_km": None, "n_tiles": 1} | place_.window
+    # A cluster lies up to half a cell from the middle of its cell.
+    beside_px = int(np.ceil(CELL_M / 2 / spec.resolution_m)) + 2
+    wider = replace(spec, context_px=spec.context_px + beside_px)
+    large = read_large_tile(scenes, block, wider, **window)
+    west, south, east, north = block.whole.bounds
+    middle = transform_xy(block.grid.crs, "EPSG:4326", np.array([(west + east) / 2]), np.array([(south + north) / 2]))
+    size_px = large.data.shape[-1]
+    laid = place(scenes, *middle, replace(spec, size_px=size_px, context_px=0))
+    scene = scenes[int(laid.scene[0])]
+    middles = tiles.tile_points(points, spec, **place_.window).geometry if place_.window else points.geometry
+    u, v = transform_xy("EPSG:4326", scene.crs, middles.x.to_numpy(), middles.y.to_numpy())
+    column = (unwrap(u, scene.files[0]) - laid.left[0]) / laid.dx[0]
+    row = (laid.top[0] - v) / laid.dy[0]
+    left, top = (np.floor(at - spec.size_px / 2 + 0.5).astype(int) for at in (column, row))
+    # A cluster beside the scene has no crop either.
+    edge = spec.size_px + spec.context_px
+    fits = (np.minimum(left, top) >= spec.context_px) & (np.maximum(left, top) + edge <= size_px)
+    rows = np.full((len(left), len(extractor.feature_names)), np.nan, dtype=np.float32)
+    rows[fits] = block_features(
+        extractor, large.data, large.valid, left=left[fits], top=top[fits], size_px=spec.size_px
+    )
+    by_cluster = rows.reshape(len(points), -1, rows.shape[1])
+    known = ~np.isnan(by_cluster).any(axis=2)
+    ids = points["cluster_id"].astype(str)
+    return {
+        name: tile[there].mean(axis=0) for name, tile, there in zip(ids, by_cluster, known, strict=True) if there.any()
+    }
+
+
+def measure(place_: Place) -> dict[str, Any]:
+    """Scores of one place."""
+    spec, context_px = place_.spec, place_.spec.context_px
+    plain = extract_features(
+        place_.scenes, place_.clusters, replace(spec, context_px=0), place_.extractor(0), **place_.window
+    )
+    crops = extract_features(place_.scenes, place_.clusters, spec, place_.extractor(context_px), **place_.window)
+    shared = shared_features(place_)
+    ids = [i for i in crops["cluster_id"].to_numpy().tolist() if i in shared and i in plain["cluster_id"]]
+    clusters = place_.clusters.set_index(place_.clusters["cluster_id"].astype(str)).loc[ids].reset_index(drop=True)
+    X = {
+        "plain": plain.sel(cluster=np.isin(plain["cluster_id"], ids)).to_numpy(),
+        "crops": crops.sel(cluster=np.isin(crops["cluster_id"], ids)).to_numpy(),
+        "shared": np.stack([shared[i] for i in ids]),
+    }
+    y = clusters[place_.outcome].to_numpy(dtype=float)
+    splits = SpatialBlocks(block_km=place_.block_km, tile_km=footprint_km(crops.attrs))
+    pairs, blocks = list(splits.split(clusters)), splits.block_ids(clusters)
+    predicted = {
+        name: nested_ridge(values.astype(float), y, pairs, groups=blocks).predicted[:, 0] for name, values in X.items()
+    }
+    # As a map has it.
+    predicted["map"] = np.empty(len(y))
+    for train, test in pairs:
+        ridge = WelfareRidge().fit(X["crops"][train].astype(float), y[train], groups=blocks[train])
+        predicted["map"][test] = ridge.predict(X["shared"][test].astype(float))
+    others = {name: values for name, values in predicted.items() if name != "map"}
+    differences = compare(y, predicted["map"], others, blocks, scores=("r2_pearson",), constant=())
+    differences = differences.set_index("predictor")
+    row = differences.loc["crops"]
+    beside = np.linalg.norm(X["shared"] - X["crops"], axis=1) / np.linalg.norm(X["crops"], axis=1)
+    return {
+        "n": len(y),
+        "n_train": int(np.median([len(train) for train, _ in pairs])),
+        **{f"r2_{name}": round(score(y, values)["r2_pearson"], 4) for name, values in predicted.items()},
+        "map_minus_crops": round(float(row["difference"]), 4),
+        "low": round(float(row["low"]), 4),
+        "high": round(float(row["high"]), 4),
+        "feature_difference": round(float(np.median(beside)), 4),
+        "predictions_r": round(float(np.corrcoef(predicted["map"], predicted["crops"])[0, 1]), 4),
+    }
+
+
+def accuracy(*, quick: bool) -> dict[str, Any]:
+    """Print a table of all places; the largest difference, and every figure by place."""
+    if not DATA.is_dir():
+        print(f"there is no folder {DATA}: accuracy on real clusters is left out; set GEOPOV_REAL_DATA.")
+        return {"r2_difference": None}
+    head = f"{'r² under spatial blocks':26}{'n':>5}{'train':>7}{'plain':>8}{'crops':>8}{'shared':>8}{'map':>8}"
+    print(f"\n{head}   map minus crops (95%)      features differ")
+    found = {}
+    for place_ in places(quick=quick):
+        row = found[place_.name] = measure(place_)
+        scores = "".join(f"{row[f'r2_{name}']:8.3f}" for name in ("plain", "crops", "shared", "map"))
+        between = f"{row['map_minus_crops']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+        print(
+            f"{place_.name:26}{row['n']:>5}{row['n_train']:>7}{scores}   {between}{row['feature_difference']:12.1%}",
+            flush=True,
+        )
+    return {"r2_difference": max(abs(row["map_minus_crops"]) for row in found.values()), "real": found}

@@ -1,0 +1,181 @@
+"""A model over blocks of cells: cells are treated as clusters were, whoever computes them and in whatever order."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geopov import features, regression, survey, tiles
+from geopov.errors import StudyError
+from geopov.grid import CellBlock, CellGrid, transform_xy
+from geopov.maps import Region
+from geopov.study import CellModel, extract_features, open_scenes, predict_map
+from tests.study.conftest import NORTH, WEST, write_clusters, write_scene
+
+CONTEXT_PX = 32
+NETWORK = {"name": "squeezenet1_1", "weights": None, "bands": [1, 2, 1], "lo": 0, "hi": 255, "context_px": CONTEXT_PX}
+MEAN = {"name": "band_mean", "context_px": CONTEXT_PX}
+CELL_M = 900.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    write_clusters(folder / "clusters.csv", write_scene(folder / "scene.tif"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clusters(folder: Path) -> gpd.GeoDataFrame:
+    columns = {"id_column": "cluster", "lon_column": "lon", "lat_column": "lat", "outcomes": ["wealth"]}
+    return survey.read_clusters(folder / "clusters.csv", **columns)
+
+
+def _fit(folder: Path, clusters: gpd.GeoDataFrame, spec: Any, *, context_px: int = 0, **window: float) -> Any:
+    scenes = open_scenes([[str(folder / "scene.tif")]])
+    tile = tiles.TileSpec(size_px=32, resolution_m=30, context_px=context_px)
+    array = extract_features(scenes, clusters, tile, features.build(spec), **window)
+    splits = regression.SpatialBlocks(block_km=6, tile_km=regression.footprint_km(array.attrs))
+    options = {"outcome": "wealth", "splits": splits, "folder": folder / "model", "random_folds": False}
+    return scenes, regression.evaluate(regression.WelfareRidge(), array, clusters, **options)[1]
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path, clusters: gpd.GeoDataFrame) -> Any:
+    return _fit(folder, clusters, [NETWORK, MEAN], context_px=CONTEXT_PX)
+
+
+def _grid(crs: str = "EPSG:32736") -> CellGrid:
+    bounds = (WEST, NORTH - 27_000, WEST + 27_000, NORTH)
+    return CellGrid.from_bounds(bounds, cell_m=CELL_M, bounds_crs=crs, crs=crs)
+
+
+def _whole_block() -> CellBlock:
+    blocks = [block for block in _grid().blocks(8) if block.centres()[0].shape == (8, 8)]
+    return blocks[len(blocks) // 2]
+
+
+def _all(model: CellModel) -> np.ndarray:
+    grid = _grid()
+    values = np.full((4, grid.height, grid.width), np.nan, dtype=np.float32)
+    for block in grid.blocks(model.block_cells):
+        (top, bottom), (left, right) = block.rows, block.columns
+        inside = np.ones((bottom - top, right - left), dtype=bool)
+        values[:, top:bottom, left:right] = model(block, inside).values
+    return values
+
+
+@pytest.mark.parametrize("window", [{}, {"window_km": 3.0, "n_tiles": 4}])
+def test_cells_are_treated_as_clusters_were(folder: Path, clusters: gpd.GeoDataFrame, window: dict[str, float]) -> None:
+    scenes, model = _fit(folder, clusters, "band_mean", **window)
+    cells = CellModel(scenes, model, cell_m=CELL_M)
+    assert cells.mode == "crops"
+    x, y = _grid().centres()
+    lon, lat = transform_xy("EPSG:32736", "EPSG:4326", x.ravel(), y.ravel())
+    points = gpd.GeoDataFrame(
+        {"cluster_id": np.arange(len(lon)).astype(str)}, geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326"
+    )
+    array = extract_features(scenes, points, cells.spec, features.build("band_mean"), **window)
+    expected = model.predict(array)
+    found = _all(cells).reshape(4, -1)[:, array["cluster_id"].to_numpy().astype(int)]
+    # Windows of cells beside the scene reach into it; a prediction does not reach beyond it.
+    seen = np.isfinite(found[0])
+    assert seen.sum() > 800
+    np.testing.assert_allclose(found[0][seen], expected["mean"][seen], rtol=1e-6)
+    np.testing.assert_array_equal(found[3][seen], expected["in_support"][seen])
+
+
+def test_shared_cells_agree_with_crops(network: Any) -> None:
+    scenes, model = network
+    shared = CellModel(scenes, model, cell_m=CELL_M, block_px=256)
+    crops = CellModel(scenes, model, cell_m=CELL_M, mode="crops")
+    assert (shared.mode, shared.block_cells, crops.mode) == ("shared", 8, "crops")
+    assert shared.fingerprint != crops.fingerprint
+    one, other = _all(shared)[0], _all(crops)[0]
+    np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
+    seen = np.isfinite(one)
+    # A tile is two by two cells of this network's map, and where those begin differs; of 96 px they would hardly.
+    assert np.corrcoef(one[seen], other[seen])[0, 1] ** 2 > 0.85
+
+
+@pytest.mark.parametrize("window", [{}, {"window_km": 2.0, "n_tiles": 4}])
+def test_features_other_than_a_network_s_are_equal_in_both_modes(
+    folder: Path, clusters: gpd.GeoDataFrame, window: dict[str, float]
+) -> None:
+    scenes, model = _fit(folder, clusters, [MEAN, NETWORK], context_px=CONTEXT_PX, **window)
+    shared = CellModel(scenes, model, cell_m=CELL_M, block_px=256)
+    crops = CellModel(scenes, model, cell_m=CELL_M, mode="crops")
+    block = _whole_block()
+    wanted = np.ones((8, 8), dtype=bool)
+    x, y = block.centres()
+    lon, lat = transform_xy("EPSG:32736", "EPSG:4326", x, y)
+    np.testing.assert_allclose(
+        shared._slide(block, wanted, None)[:, :2], crops._crop(lon[wanted], lat[wanted], None)[:, :2], rtol=1e-6
+    )
+
+
+def test_a_cell_does_not_depend_on_the_region_nor_on_the_process(network: Any) -> None:
+    scenes, model = network
+    cells = CellModel(scenes, model, cell_m=CELL_M, block_px=256)
+    block = _whole_block()
+    (top, bottom), (left, right) = block.rows, block.columns
+    whole = cells(block, np.ones((bottom - top, right - left), dtype=bool)).values
+    corner = _grid().transform
+    part = Affine(CELL_M, 0, corner.c + (left + 3) * CELL_M, 0, -CELL_M, corner.f - (top + 2) * CELL_M)
+    cut = next(iter(CellGrid(_grid().crs, part, 3, 4).blocks(8)))
+    assert (cut.rows, cut.columns) == ((0, 4), (0, 3))
+    again = pickle.loads(pickle.dumps(cells))
+    assert again.fingerprint == cells.fingerprint
+    inside = np.ones((4, 3), dtype=bool)
+    inside[1, 2] = False
+    found = again(cut, inside).values
+    np.testing.assert_array_equal(found[:, inside], whole[:, 2:6, 3:6][:, inside])
+    assert np.isnan(found[:, 1, 2]).all()
+
+
+def test_beside_the_scene_nothing_is_known(network: Any) -> None:
+    scenes, model = network
+    cells = CellModel(scenes, model, cell_m=CELL_M, block_px=256)
+    far = CellBlock(CellGrid(_grid().crs, Affine(CELL_M, 0, WEST - 90_000, 0, -CELL_M, NORTH), 8, 8), 0, 0, 8)
+    assert np.isnan(cells(far, np.ones((8, 8), dtype=bool)).values).all()
+
+
+def test_bytes_do_not_depend_on_workers_memory_or_region(network: Any, tmp_path: Path) -> None:
+    scenes, model = network
+    options: dict[str, Any] = {"cell_m": CELL_M, "block_px": 256, "crs": "EPSG:32736"}
+    first = predict_map(scenes, model, path=tmp_path / "one.tif", scheduler="serial", **options)
+    other = predict_map(scenes, model, path=tmp_path / "two.tif", workers=3, memory_mb=60_000, **options)
+    assert first.read_bytes() == other.read_bytes()
+    assert not list(tmp_path.glob("*.unfinished"))
+    corner = Region.from_bounds((WEST + 9_500, NORTH - 15_000, WEST + 15_000, NORTH - 9_500), crs="EPSG:32736")
+    district = predict_map(scenes, model, path=tmp_path / "part.tif", region=corner, **options)
+    with rasterio.open(first) as country, rasterio.open(district) as part:
+        window = rasterio.windows.from_bounds(*part.bounds, country.transform).round_offsets().round_lengths()
+        values, expected = part.read(), country.read(window=window)
+        seen = np.isfinite(values[0])
+        assert seen.sum() >= 30
+        np.testing.assert_array_equal(values[:, seen], expected[:, seen])
+        assert country.tags()["mode"] == "shared"
+
+
+def test_memory_that_holds_no_block_is_refused(network: Any, tmp_path: Path) -> None:
+    scenes, model = network
+    with pytest.raises(StudyError, match="one block needs about"):
+        predict_map(scenes, model, path=tmp_path / "m.tif", cell_m=CELL_M, memory_mb=10)
+    with pytest.raises(StudyError, match="memory-limit"):
+        predict_map(scenes, model, path=tmp_path / "m.tif", cell_m=CELL_M, memory_mb=10, scheduler="tcp://10.0.0.1:1")
+
+
+def test_sharing_needs_context(folder: Path, clusters: gpd.GeoDataFrame) -> None:
+    scenes, model = _fit(folder, clusters, "band_mean")
+    with pytest.raises(StudyError, match="context_px"):
+        CellModel(scenes, model, cell_m=CELL_M, mode="shared")
+    with pytest.raises(StudyError, match="mode is 'fast'"):
+        CellModel(scenes, model, cell_m=CELL_M, mode="fast")
