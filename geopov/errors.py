@@ -56,7 +56,7 @@ class SourceNotFoundError(CatalogError, FileNotFoundError):
     """A name, a file or an archive member is not there."""
 
     # Of the two bases' the one that Python takes too; those who bring errors back from other processes ask for it.
-    __new__ = FileNotFoundError.__new__
+    __new__ = FileNotFoundError.__new__  # type: ignore[assignment]
 
 
 class ChecksumError(CatalogError):
@@ -66,7 +66,7 @@ class ChecksumError(CatalogError):
 class OfflineError(CatalogError, ConnectionError):
     """A download is needed, but offline mode is on."""
 
-    __new__ = ConnectionError.__new__
+    __new__ = ConnectionError.__new__  # type: ignore[assignment]
 
 
 class SurveyError(GeopovError, ValueError):

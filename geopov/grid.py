@@ -75,6 +75,21 @@ def _metres_per_unit(crs: CRS) -> float:
     return float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
 
 
+def grid_corners(left: np.ndarray, top: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """Column and row (n, 2), int64, of windows on endless grids of pixels, counted from the origin of their CRS.
+
+    Parameters
+    ----------
+    left, top : float array (n,)
+        Outer corner of each window, in units of its CRS; NaN becomes 0.
+    dx, dy : float array (n,)
+        Pixel size, both positive.
+    """
+    place = np.column_stack([np.asarray(left) / dx, -np.asarray(top) / dy])
+    # Grids begin at whole pixels or halves as a rule; what is added keeps both away from where rounding decides.
+    return np.nan_to_num(np.floor(place + 0.3137)).astype(np.int64)
+
+
 def geodesic_area_km2(lon: np.ndarray, lat: np.ndarray) -> float:
     """Area of a ring given by its longitudes and latitudes, in km², on the WGS 84 ellipsoid."""
     area, _ = _WGS84.polygon_area_perimeter(lon, lat)

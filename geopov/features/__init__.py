@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from geopov.features.nightlights.classes import LightsClasses
     from geopov.features.nightlights.lights import Lights, open_lights
     from geopov.features.nightlights.sampling import sample_by_nightlights
-    from geopov.features.shared import block_bytes, block_features, shares_computation
+    from geopov.features.shared import alignment_px, block_bytes, block_features, shares_computation
     from geopov.features.table import features_from_table, read_vectors
     from geopov.features.threads import one_thread
     from geopov.features.training.fit import pretrain
@@ -64,6 +64,7 @@ __all__ = [
     "TrainedNetwork",
     "TwoStage",
     "WeightsSource",
+    "alignment_px",
     "auroc_bootstrap",
     "auroc_delong",
     "block_bytes",
@@ -112,7 +113,7 @@ _HOME = {
     "nightlights.classes": ("LightsClasses",),
     "nightlights.lights": ("Lights", "open_lights"),
     "nightlights.sampling": ("sample_by_nightlights",),
-    "shared": ("block_bytes", "block_features", "shares_computation"),
+    "shared": ("alignment_px", "block_bytes", "block_features", "shares_computation"),
     "threads": ("one_thread",),
     "table": ("features_from_table", "read_vectors"),
     "training.fit": ("pretrain",),

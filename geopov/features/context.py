@@ -69,11 +69,15 @@ class ContextChoice:
         Of features with it, see :attr:`SeamError.worst`; 0 where nothing outside it can matter.
     exact_px : int
         The least context that comes with no error at all.
+    alignment_px : int
+        What of both is given up to lay a network's cells at the same places of a scene in crops and in blocks
+        (:func:`geopov.features.alignment_px`); the rest is what is seen on every side.
     """
 
     context_px: int
     error: float
     exact_px: int
+    alignment_px: int = 0
 
 
 def seam_errors(
@@ -144,8 +148,9 @@ def choose_context(
     Returns
     -------
     ContextChoice
-        The smallest multiple of the network's stride, of several extractors the largest; 0 for those that are no
-        network. Where tiles are resized such that a stride is no whole number of pixels, it is the whole number below.
+        The smallest multiple of the network's stride, and one more for alignment; of several extractors the largest; 0
+        for those that are no network. Where tiles are resized such that a stride is no whole number of pixels, it is
+        the whole number below.
 
     Raises
     ------
@@ -158,8 +163,10 @@ def choose_context(
     parts = built.parts if isinstance(built, Concatenation) else (built,)
     choices = [_choose(part, size_px, tolerance, exact, image) for part in parts]
     # More context than a part asked for does it no harm.
-    context_px, exact_px = (max(getattr(choice, name) for choice in choices) for name in ("context_px", "exact_px"))
-    return ContextChoice(context_px, max(choice.error for choice in choices), exact_px)
+    context_px, exact_px, alignment_px = (
+        max(getattr(choice, name) for choice in choices) for name in ("context_px", "exact_px", "alignment_px")
+    )
+    return ContextChoice(context_px, max(choice.error for choice in choices), exact_px, alignment_px)
 
 
 def _choose(part: Extractor, size_px: int, tolerance: float, exact: bool, image: Array | None) -> ContextChoice:
@@ -168,14 +175,19 @@ def _choose(part: Extractor, size_px: int, tolerance: float, exact: bool, image:
         return ContextChoice(0, 0.0, 0)
     if exact:
         exact_px = exact_context(network, size_px)
-        return ContextChoice(exact_px, 0.0, exact_px)
+        # Of a network without an end, asking for its reach has been an error already.
+        aligned_px = network.alignment_px(size_px)
+        return ContextChoice(exact_px + aligned_px, 0.0, exact_px + aligned_px, aligned_px)
     seams = _Seams(network, size_px, image)
+    aligned_px = network.alignment_px(size_px)
+    exact_px = seams.exact_px + aligned_px
     for context in contexts_on_lattice(network, size_px):
         if context >= seams.exact_px:
             break
-        if (found := seams.at(context)).worst <= tolerance:
-            return ContextChoice(context, found.worst, seams.exact_px)
-    return ContextChoice(seams.exact_px, 0.0, seams.exact_px)
+        seen = network.with_context(context + aligned_px).slides(size_px)
+        if seen and (found := seams.at(context)).worst <= tolerance:
+            return ContextChoice(context + aligned_px, found.worst, exact_px, aligned_px)
+    return ContextChoice(exact_px, 0.0, exact_px, aligned_px)
 
 
 def contexts_on_lattice(network: NetworkExtractor, size_px: int) -> Iterator[int]:
@@ -285,7 +297,8 @@ def _planes(network: NetworkExtractor, image: Array, side: int, lattice: Lattice
     """An image (band, y, x) as the network sees it, cut to a square of ``side``."""
     if image.ndim != 3 or image.dtype.kind not in "uif":
         raise FeatureError(f"image is {image.dtype} with shape {image.shape}; expected numbers (band, y, x).")
-    planes = network.planes(image[None], np.isfinite(image).all(axis=0)[None])
+    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(image), axis=0)
+    planes = network.planes(image[None], finite[None])
     seen = lattice.resized(planes).numpy()
     if min(seen.shape[2:]) < side:
         needed = int(np.ceil(side / lattice.scale)) + 1
@@ -301,7 +314,7 @@ def _texture(network: NetworkExtractor, side: int) -> Floats:
     bands = network.preprocessing.bands
     names = list(dict.fromkeys(bands))
     rng = np.random.default_rng(_SEED)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    frequency: npt.NDArray[np.float64] = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     frequency[0, 0] = np.inf
     noise: npt.NDArray[np.float64] = np.fft.irfft2(
         np.fft.rfft2(rng.standard_normal((len(names) + 1, side, side))) / frequency, s=(side, side)

@@ -15,6 +15,8 @@ from geopov._validation import ID_COLUMN
 from geopov.errors import FeatureError
 from geopov.features._prefetch import prefetch
 from geopov.features.extractor import Extractor
+from geopov.features.shared import tile_features
+from geopov.grid import grid_corners
 
 __all__ = ["OUTSIDE", "Tiles", "extract", "extract_array"]
 
@@ -168,13 +170,21 @@ def _computed(
     extractor: Extractor, tiles: Tiles, batch_size: int, progress: ProgressCallback | None
 ) -> Iterator[tuple[npt.NDArray[np.intp], Floats]]:
     total, done = len(tiles), 0
+    corners = _corners(tiles.index)
     for batch in prefetch(tiles.iter_batches(batch_size)):
-        yield batch.positions, extractor(batch.data, batch.valid)
+        yield batch.positions, tile_features(extractor, batch.data, batch.valid, corners[batch.positions])
         done += len(batch.positions)
         if progress is not None:
             progress(done, total)
     if done != total:
         raise FeatureError(f"{done} of {total} tiles were read; the tiles' index and their data do not fit together.")
+
+
+def _corners(index: gpd.GeoDataFrame) -> npt.NDArray[np.int64]:
+    """Column and row (tile, 2) of each tile's upper left pixel, counted from the origin of its scene's CRS."""
+    if not {"left", "top", "pixel_width", "pixel_height"} <= set(index.columns):
+        return np.zeros((len(index), 2), dtype=np.int64)
+    return grid_corners(*(index[name].to_numpy(dtype=float) for name in ("left", "top", "pixel_width", "pixel_height")))
 
 
 def _outside(index: gpd.GeoDataFrame) -> set[str]:

@@ -6,6 +6,10 @@ gets its tiles cut out of the block. Either way the numbers are those of tiles c
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,21 +17,67 @@ from geopov.errors import FeatureError
 from geopov.features._input import Array
 from geopov.features.extractor import Concatenation, Extractor
 
-__all__ = ["block_bytes", "block_features", "check_block", "shares_computation"]
+__all__ = [
+    "alignment_px",
+    "block_bytes",
+    "block_features",
+    "check_block",
+    "shares_computation",
+    "tile_features",
+]
 
 # Values of the crops that are held at once, which is at most so many crops.
 _VALUES, _CROPS = 2**24, 64
 
 
-def shares_computation(extractor: Extractor) -> bool:
+def shares_computation(extractor: Extractor, *, size_px: int | None = None) -> bool:
     """Whether any part of an extractor can be slid over a large block.
 
     That takes a network with context around its tiles, without which features depend on where a tile is cut, and one
     that sees no further than some number of pixels, which squeeze-and-excitation does not leave it.
     """
     if isinstance(extractor, Concatenation):
-        return any(shares_computation(part) for part in extractor.parts)
-    return bool(getattr(extractor, "slides", False))
+        return any(shares_computation(part, size_px=size_px) for part in extractor.parts)
+    slides: Callable[[int | None], bool] | None = getattr(extractor, "slides", None)
+    return slides is not None and slides(size_px)
+
+
+def alignment_px(extractor: Extractor, *, size_px: int) -> int:
+    """Pixels that the corners of blocks and of crops are multiples of on their scene's grid; 1: any pixel will do.
+
+    A network's cells then begin at the same places in all of them, so that a tile's features are those of the block it
+    lies in.
+    """
+    if isinstance(extractor, Concatenation):
+        return math.lcm(*(alignment_px(part, size_px=size_px) for part in extractor.parts))
+    measure: Callable[[int], int] | None = getattr(extractor, "alignment_px", None)
+    return measure(size_px) if measure is not None and shares_computation(extractor, size_px=size_px) else 1
+
+
+def tile_features(
+    extractor: Extractor, data: Array, valid: Array, corners: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float32]:
+    """Features (tile, feature) of a batch of crops, such that they are those of any block the tiles lie in.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Bound to the tiles' bands.
+    data : array (tile, band, y, x)
+        Pixels, context included.
+    valid : bool array (tile, y, x)
+        True where a pixel is valid.
+    corners : int array (tile, 2)
+        Column and row of each tile's upper left pixel on its scene's grid.
+    """
+    if isinstance(extractor, Concatenation):
+        rows = np.concatenate([tile_features(part, data, valid, corners) for part in extractor.parts], axis=1)
+        rows[np.isnan(rows).any(axis=1)] = np.nan
+        return rows
+    if shares_computation(extractor, size_px=data.shape[-1] - 2 * extractor.context_px):
+        aligned: Any = extractor
+        return np.asarray(aligned.aligned(data, valid, corners))
+    return extractor(data, valid)
 
 
 def block_features(
@@ -51,7 +101,8 @@ def block_features(
     valid : bool array (y, x)
         True where a pixel is valid in every band.
     left, top : int array (n,)
-        Upper left pixel of each tile, its context not included.
+        Upper left pixel of each tile, its context not included. Features are those of :func:`tile_features` where the
+        block's own corner lies at a multiple of :func:`alignment_px` of its scene's grid.
     size_px : int
         Side of the tiles, without context.
 
@@ -73,7 +124,7 @@ def block_features(
         )
         rows[np.isnan(rows).any(axis=1)] = np.nan
         return rows
-    if shares_computation(extractor):
+    if shares_computation(extractor, size_px=size_px):
         slid: npt.NDArray[np.float32] = extractor.block_features(  # type: ignore[attr-defined]  # it has `slides`
             data, valid, left=left, top=top, size_px=size_px
         )
@@ -95,7 +146,7 @@ def block_bytes(extractor: Extractor, side_px: int, *, size_px: int | None = Non
     """
     if isinstance(extractor, Concatenation):
         return max(block_bytes(part, side_px, size_px=size_px) for part in extractor.parts)
-    if shares_computation(extractor):
+    if shares_computation(extractor, size_px=size_px):
         measured: int = extractor.block_bytes(side_px, size_px=size_px)  # type: ignore[attr-defined]
         return measured
     # Crops in double precision, and as much again while they are worked on.

@@ -28,7 +28,7 @@ class Checksums:
 
     def _add(self, column: int, values: np.ndarray) -> None:
         for band, rows in enumerate(values):
-            self._sums[column, band] = zlib.crc32(np.ascontiguousarray(rows), int(self._sums[column, band]))
+            self._sums[column, band] = zlib.crc32(np.ascontiguousarray(rows).data, int(self._sums[column, band]))
 
     def match(self, path: Path) -> bool:
         """Whether the file holds the rows added, and all its overviews can be decoded.

@@ -133,12 +133,12 @@ class CellModel:
         self.fingerprint = self._fingerprint()
 
     def _choose(self, mode: Mode) -> Literal["shared", "crops"]:
-        shares = feature_stage.shares_computation(self.extractor)
+        shares = feature_stage.shares_computation(self.extractor, size_px=self.spec.size_px)
         if mode == "shared" and not shares:
             raise StudyError(
                 f"the extractor {self.extractor.name!r} with context_px={self.spec.context_px} cannot be slid over a "
                 "block. It takes a network whose reach is bounded, and clusters whose features were extracted with "
-                "context_px above 0: `geopov features context NAME` tells how much. Or map with mode 'crops'."
+                "enough context_px: `geopov features context NAME` tells how much. Or map with mode 'crops'."
             )
         return "shared" if shares and mode != "crops" else "crops"
 
@@ -174,15 +174,15 @@ class CellModel:
     def block_bytes(self) -> int:
         """About what computing one block takes in memory, beside what the process holds already."""
         n_bands, itemsize = len(self.scenes[0].band_names), max(scene.dtype.itemsize for scene in self.scenes)
-        n_cells, n_tiles = self.block_cells**2, self._window["n_tiles"]
-        features = 8 * len(self.model.feature_names) * n_cells * n_tiles
+        n_cells, n_tiles = self.block_cells**2, int(self._window["n_tiles"])
+        features: int = 8 * len(self.model.feature_names) * n_cells * n_tiles
         if self.mode == "crops":
             # Three batches of crops and their masks, the blocks they are cut from, and the features of all.
             crops = 3 * min(_BATCH, n_cells * n_tiles) * self.spec.total_px**2
             return crops * (n_bands * itemsize + 1) + (_CACHE_MB << 20) + 8 * len(self.model.feature_names) * n_cells
         side_px = large_tile_px(self.spec, self.block_cells * self._cell_m, self._window["window_km"])
         pixels = 2 * side_px**2 * (n_bands * itemsize + 1)
-        return pixels + features + feature_stage.block_bytes(self.extractor, side_px)
+        return pixels + features + feature_stage.block_bytes(self.extractor, side_px, size_px=self.spec.size_px)
 
     def __call__(self, block: CellBlock, inside: npt.NDArray[np.bool_]) -> BlockValues:
         """Predictions for the cells of a block that are ``inside`` (rows, columns); NaN where nothing is seen."""
@@ -217,7 +217,8 @@ class CellModel:
 
     def _slide(self, block: CellBlock, wanted: npt.NDArray[np.bool_], report: Any) -> npt.NDArray[np.float32]:
         """Features (n, p) out of one large tile."""
-        tile = read_large_tile(self.scenes, block, self.spec, **self._window, on_unreadable=report)
+        align_px = feature_stage.alignment_px(self.extractor, size_px=self.spec.size_px)
+        tile = read_large_tile(self.scenes, block, self.spec, **self._window, align_px=align_px, on_unreadable=report)
         whole = np.zeros((block.cells, block.cells), dtype=bool)
         row, column = block.rows[0] - block.whole_row, block.columns[0] - block.whole_column
         whole[row : row + wanted.shape[0], column : column + wanted.shape[1]] = wanted
@@ -241,7 +242,7 @@ class CellModel:
 
 def _mean_of_valid(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Mean (cell, feature) over the tiles (cell, tile, feature) that have features; NaN where none has."""
-    used = ~np.isnan(rows).any(axis=2)
+    used: npt.NDArray[np.bool_] = np.all(np.isfinite(rows), axis=2)
     total = np.where(used[..., None], rows, 0).sum(axis=1, dtype=np.float64)
     count = used.sum(axis=1)
     mean = np.full(total.shape, np.nan, dtype=np.float32)

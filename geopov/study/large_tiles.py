@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopov import tiles
-from geopov.grid import CellBlock, transform_xy
+from geopov.grid import CellBlock, grid_corners, transform_xy
 from geopov.raster import Scene, Unreadable
 from geopov.tiles.placement import place, unwrap
 
@@ -82,6 +82,7 @@ def read_large_tile(
     *,
     window_km: float | None = None,
     n_tiles: int = 1,
+    align_px: int = 1,
     on_unreadable: Callable[[Unreadable], None] | None = None,
 ) -> LargeTile:
     """Read the pixels under a whole block.
@@ -96,6 +97,9 @@ def read_large_tile(
         Of the cells' tiles; ``context_px`` is what is read beyond them.
     window_km, n_tiles
         Several tiles a cell, as for clusters.
+    align_px : int
+        The large tile begins at a multiple of so many pixels of its scene, as crops do that a network sees
+        (:func:`geopov.features.alignment_px`).
     on_unreadable : callable, optional
         As for :func:`geopov.tiles.extract`.
 
@@ -117,7 +121,8 @@ def read_large_tile(
         points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
     west, south, east, north = whole.bounds
     middle = transform_xy(whole.crs, "EPSG:4326", np.array([(west + east) / 2]), np.array([(south + north) / 2]))
-    lay = partial(_lay, scenes, middle, points.geometry.x.to_numpy(), points.geometry.y.to_numpy(), spec)
+    reach = replace(spec, context_px=spec.context_px + align_px - 1)
+    lay = partial(_lay, scenes, middle, points.geometry.x.to_numpy(), points.geometry.y.to_numpy(), reach)
     # Laid once to see how large it must be. Another size moves its corner by whole pixels, or, where pixels are
     # resampled, by less than one.
     size_px = _rounded(whole.cell_m * block.cells / spec.resolution_m)
@@ -128,9 +133,17 @@ def read_large_tile(
         left, top, _ = lay(size_px)
     tile = gpd.GeoDataFrame({"cluster_id": ["block"]}, geometry=gpd.points_from_xy(*middle), crs="EPSG:4326")
     large = replace(spec, size_px=size_px, context_px=0)
-    (batch,) = tiles.extract(list(scenes), tile, large, threads=1, on_unreadable=on_unreadable).iter_batches(1)
+    cut = tiles.extract(list(scenes), tile, large, threads=1, on_unreadable=on_unreadable)
+    (batch,) = cut.iter_batches(1)
+    corner = grid_corners(*(cut.index[name].to_numpy() for name in ("left", "top", "pixel_width", "pixel_height")))[0]
+    column, row = (int(-place) % align_px for place in corner)
     per_cell = (x.size, n_tiles)
-    return LargeTile(batch.data[0], batch.valid[0], left.reshape(per_cell), top.reshape(per_cell))
+    return LargeTile(
+        batch.data[0, :, row:, column:],
+        batch.valid[0, row:, column:],
+        (left - column).reshape(per_cell),
+        (top - row).reshape(per_cell),
+    )
 
 
 def _lay(

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import resource
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -155,9 +154,9 @@ def _fitting(predictor: CellModel, memory_mb: float, workers: int | None, schedu
 
 def _resident_bytes() -> int:
     """Memory that this process holds now, before the first block."""
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+    held = Path("/proc/self/statm")
+    if held.exists():
+        return int(held.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     # Elsewhere the most it ever held, in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -118,6 +118,7 @@ def _network(study: Study, catalog: Catalog) -> dict[str, StageArguments]:
     tiles, lights = study.tiles, catalog[wanted.lights]
     size = ["--size-px", tiles.size_px, "--resolution-m", tiles.resolution_m, "--context-px", tiles.context_px]
     scenes = [name for scene in study.scene_sources for name in scene]
+    assert isinstance(tiles.context_px, int)  # a number since the study was prepared
     tile_km = (tiles.size_px + 2 * tiles.context_px) * tiles.resolution_m / 1000
     # The corner of a cluster's window is the farthest that its tiles reach.
     buffer_km = wanted.buffer_km if wanted.buffer_km is not None else max(tiles.window_km or 0.0, tile_km) / 2 * 2**0.5

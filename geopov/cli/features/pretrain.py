@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +123,9 @@ def pretrain(
             progress=progress,
             **options,
         )
+    # With several devices, Lightning starts this command once for each; one of them tells.
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
     training = NetworkCard.read(output).training
     for split in ("validation", "test"):
         found = {key: value for key, value in (training[split] or {}).items() if value is not None}

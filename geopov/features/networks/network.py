@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -38,6 +40,9 @@ __all__ = ["PRETRAINED", "NetworkExtractor"]
 
 PRETRAINED = "pretrained"
 """Name of the extractor whose weights are a folder that training wrote."""
+
+# Share of a network's reach that tiles must see around them for a block to stand for crops.
+_LEAST_SEEN = 0.5
 
 
 class NetworkExtractor:
@@ -118,6 +123,7 @@ class NetworkExtractor:
         self._band_names: tuple[str, ...] | None = None
         # Shared by the copies that for_bands makes: preparing an engine takes seconds.
         self._engines: dict[tuple[int, float], Forward] = {}
+        self._preparing = threading.Lock()
         self._sliding = SlidingNetwork(
             self._backbone.trunk, n_bands=len(self.preprocessing.bands), engine=self._block_engine(), half=half
         )
@@ -184,10 +190,59 @@ class NetworkExtractor:
         rows[enough] = self._forward(data, valid, np.flatnonzero(enough), size_px)
         return rows
 
-    @property
-    def slides(self) -> bool:
-        """Whether it can be slid over a large block: with context, and if there is an end to how far it sees."""
-        return self.context_px > 0 and self._sliding.receptive_field is not None
+    def slides(self, size_px: int | None = None) -> bool:
+        """Whether it may be slid over a large block, for tiles of ``size_px`` (needed where tiles are resized).
+
+        There must be an end to how far it sees, and context for at least half of that beside what aligning takes
+        (:meth:`alignment_px`): with less, what a crop does not see decides features as much as what it does.
+        """
+        field = self._sliding.receptive_field
+        if field is None or not self.context_px:
+            return False
+        seen_px = (self.context_px - self.alignment_px(size_px)) * self._scale(size_px)
+        return seen_px >= _LEAST_SEEN * field.radius_px
+
+    def alignment_px(self, size_px: int | None = None) -> int:
+        """Pixels of a tile from one cell of the final map to the next: what crops and blocks are aligned to.
+
+        Where cells begin decides features by as much as a third. Crops of clusters and blocks of a map are therefore
+        cut such that cells begin at the same pixels of the scene, which takes up to so many pixels of the context.
+        """
+        field = self._sliding.receptive_field
+        return 1 if field is None else max(1, round(field.stride_px / self._scale(size_px)))
+
+    def _scale(self, size_px: int | None) -> float:
+        input_px = self.preprocessing.input_px
+        return 1.0 if input_px is None or size_px is None else input_px / size_px
+
+    def aligned(self, data: Array, valid: Array, corners: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Features (tile, feature) of a batch as a block has them, see :func:`geopov.features.shared.tile_features`.
+
+        Parameters
+        ----------
+        data, valid : array
+            As for a call; ``context_px`` is at least :meth:`alignment_px`.
+        corners : int array (tile, 2)
+            Column and row of each tile's upper left pixel, context included, on its scene's grid.
+        """
+        size_px = check_batch(data, valid, context_px=self.context_px)
+        enough = np.flatnonzero(enough_valid(valid, size_px=size_px, min_valid=self.preprocessing.min_valid))
+        step = self.alignment_px(size_px)
+        lattice, side = self.lattice(size_px), data.shape[-1] - step
+        rows = np.full((len(data), self._backbone.n_features), np.nan, dtype=np.float32)
+
+        def one(tile: int) -> npt.NDArray[np.float32]:
+            x, y = (int(-corner) % step for corner in corners[tile])
+            part = (slice(tile, tile + 1), Ellipsis, slice(y, y + side), slice(x, x + side))
+            found = self._sliding.final_map(lattice.resized(self.planes(data[part], valid[part])))
+            spans = (lattice.spans(np.array([self.context_px - edge])) for edge in (y, x))
+            return np.asarray(box_means(found, *spans)[0])
+
+        # Images of one thread each, side by side: threads never wait for one another, and do not decide a digit.
+        with ThreadPoolExecutor(self._threads or torch.get_num_threads()) as pool:
+            for tile, found in zip(enough.tolist(), pool.map(one, enough.tolist()), strict=True):
+                rows[tile] = found
+        return rows
 
     def block_features(
         self,
@@ -202,12 +257,13 @@ class NetworkExtractor:
 
         Of a block that is one tile with its context they are those of that tile, to about 1e-6. Of tiles in a larger
         block they are those of crops with as much context as the network can see, provided that the crop's corner lies
-        on a whole number of strides; elsewhere cells are counted in proportion to what the tile covers of them.
+        on a whole number of strides. Elsewhere cells are counted in proportion to what the tile covers of them, and
+        differ as the crops themselves would if they were shifted by as much, to which networks are not indifferent.
 
         Raises
         ------
         FeatureError
-            If it cannot be slid, see :attr:`slides`, or a tile with its context does not lie inside the block.
+            If it cannot be slid, see :meth:`slides`, or a tile with its context does not lie inside the block.
         """
         if not self.context_px:
             raise FeatureError(
@@ -276,7 +332,7 @@ class NetworkExtractor:
         return total_px if input_px is None else round(input_px * total_px / size_px)
 
     def _block_engine(self) -> EngineName:
-        # ONNX Runtime is as fast for one large image within a third, and takes half a minute of each process to set up.
+        # ONNX Runtime gains little with one large image, and preparing it for any size takes each process long.
         return "fused" if self._asked["engine"] == "auto" and self.engine == "onnxruntime" else self.engine
 
     def _forward(self, data: Array, valid: Array, kept: npt.NDArray[np.intp], size_px: int) -> npt.NDArray[np.float32]:
@@ -292,7 +348,8 @@ class NetworkExtractor:
             rows = kept[part * step : (part + 1) * step]
             return self._images(data[rows], valid[rows], side, step)
 
-        engine = self._engine(prepare, side, size_px / total_px)
+        with self._preparing:
+            engine = self._engine(prepare, side, size_px / total_px)
         n_parts = -(-len(kept) // step)
         for part, features in enumerate(
             forward_all(engine, prepare, n_parts, engine=self.engine, threads=self._threads)

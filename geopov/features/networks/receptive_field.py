@@ -23,6 +23,8 @@ __all__ = ["ReceptiveField", "receptive_field"]
 # not padded, is shown higher ones; what has no end within the widest is said to have none.
 _HEIGHTS_PX = (32, 64, 128, 256)
 _WIDTHS_PX = (1024, 4096, 12288)
+# A whole number of any stride that networks have.
+_STRIDES_PX = 960
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class _Probe:
 
     def _stride(self) -> int:
         """Pixels from one cell to the next."""
-        short, long = (len(self._touched(width, 0, width)) for width in (_WIDTHS_PX[0], 2 * _WIDTHS_PX[0]))
-        stride = _WIDTHS_PX[0] / max(long - short, 1)
+        widths = _WIDTHS_PX[0], _WIDTHS_PX[0] + _STRIDES_PX
+        short, long = (len(self._touched(width, 0, width)) for width in widths)
+        stride = _STRIDES_PX / max(long - short, 1)
         if stride != int(stride):
             raise FeatureError(f"the network's map has a cell every {stride:g} pixels; expected a whole number.")
         return int(stride)

@@ -83,8 +83,10 @@ class SlidingNetwork:
 
     def activation_bytes(self, side_px: int) -> int:
         """Memory that the pass over a square image takes at its peak, the image and the map included."""
-        with _PREPARING, _FusedNorms(), _Live() as live:
-            self._shape_only(side_px)
+        with _PREPARING:
+            self.cells(side_px)
+            with _FusedNorms(), _Live() as live:
+                self._shape_only(side_px)
         return int(live.peak)
 
     def _shape_only(self, side_px: int) -> torch.Tensor:
@@ -210,9 +212,8 @@ def _box_sums(cells: Floats, rows: tuple[Floats, Floats], columns: tuple[Floats,
         found: Floats = upper * (1 - dy) + lower * dy
         return found
 
-    (top, bottom), (left, right) = (
-        (np.clip(edge, 0, n) for edge in pair) for pair, n in ((rows, height), (columns, width))
-    )
+    top, bottom = (np.clip(edge, 0, height) for edge in rows)
+    left, right = (np.clip(edge, 0, width) for edge in columns)
     sums: Floats = above_left(bottom, right) - above_left(top, right) - above_left(bottom, left) + above_left(top, left)
     return sums
 
