@@ -49,18 +49,20 @@ def test_an_error_is_what_crops_and_blocks_differ_by(squeezenet):
 
 def test_the_choice_is_the_least_context_within_the_tolerance(squeezenet):
     choice = choose_context(squeezenet, size_px=64, tolerance=0.02)
-    assert choice.exact_px == 112
-    assert choice.context_px % 16 == 0
-    less, chosen = seam_errors(squeezenet, size_px=64, contexts_px=[choice.context_px - 16, choice.context_px])
+    # One stride of 16 px is given up to alignment, the rest is seen.
+    assert (choice.exact_px, choice.alignment_px) == (128, 16)
+    seen_px = choice.context_px - 16
+    assert seen_px % 16 == 0
+    less, chosen = seam_errors(squeezenet, size_px=64, contexts_px=[seen_px - 16, seen_px])
     assert less.worst > 0.02 >= chosen.worst == choice.error
     exact = choose_context(SQUEEZENET, size_px=64, exact=True)
-    assert (exact.context_px, exact.error) == (112, 0)
+    assert (exact.context_px, exact.error) == (128, 0)
     assert choose_context(squeezenet, size_px=64, tolerance=0) == exact
 
 
 def test_contexts_follow_the_resizing():
-    # 40 px become 80, so that a stride of 16 is 8 px.
-    assert choose_context(SQUEEZENET | {"input_px": 80}, size_px=40, exact=True).exact_px == 56
+    # 40 px become 80, so that a stride of 16 is 8 px, and 112 px are 56.
+    assert choose_context(SQUEEZENET | {"input_px": 80}, size_px=40, exact=True).exact_px == 56 + 8
     # 30 px become 80: a stride is 6 px.
     assert choose_context(SQUEEZENET | {"input_px": 80}, size_px=30, exact=True).exact_px % 6 == 0
 
@@ -81,7 +83,7 @@ def test_what_is_no_network_needs_none():
     assert choose_context("band_mean", size_px=64).context_px == 0
     assert [error.worst for error in seam_errors("band_mean", size_px=64, contexts_px=[0, 8])] == [0, 0]
     both = choose_context(["band_mean", SQUEEZENET], size_px=64, exact=True)
-    assert both.context_px == 112
+    assert both.context_px == 128
 
 
 def test_bad_questions():
@@ -105,10 +107,11 @@ def test_the_command_prints_errors_costs_and_advice():
     done = invoke("squeezenet1_1", "--weights", "random", "--size-px", 64, "--tolerance", 0.02)
     assert done.exit_code == 0, done.output
     rows = {int(line.split("│")[1]): line for line in done.output.splitlines() if line.startswith("│")}
-    assert "20.2 x" in rows[112]
-    assert "exact" in rows[112]
+    assert "25.0 x" in rows[128]
+    assert "112 px" in rows[128]
+    assert "exact" in rows[128]
     assert "1.0 x" in rows[0]
-    assert re.search(r"at most 2%: context_px (16|32|48|64)$", done.output, re.MULTILINE)
-    assert "Exact: context_px 112" in done.output
+    assert re.search(r"at most 2%: context_px (64|80|96)$", done.output, re.MULTILINE)
+    assert "Exact: context_px 128" in done.output
     assert "no network" in invoke("band_mean").output
     assert isinstance(invoke('["band_mean", "band_statistics"]').exception, FeatureError)

@@ -14,7 +14,7 @@ from geopov.errors import FeatureError
 from geopov.features import build
 from geopov.features.networks.engines import one_thread
 from geopov.features.networks.sliding import box_means, valid_counts
-from geopov.features.shared import block_bytes, block_features, shares_computation
+from geopov.features.shared import alignment_px, block_bytes, block_features, shares_computation, tile_features
 
 # SqueezeNet sees 112 px beyond its own 16 px squares.
 EXACT_PX, STRIDE_PX = 112, 16
@@ -78,6 +78,22 @@ def test_resized_tiles_on_the_lattice_are_crops(block):
     left, top = np.array([60, 68, 140, 300]), np.array([60, 84, 148, 100])
     found = block_features(extractor, data, valid, left=left, top=top, size_px=40)
     assert apart(found, extractor(*crops(data, valid, left - 60, top - 60, 160))) < 1e-5
+
+
+@pytest.mark.parametrize(("size_px", "parameters"), [(64, {}), (40, {"input_px": 80})])
+def test_tiles_anywhere_are_crops_that_are_aligned(block, size_px, parameters):
+    """With all that the network sees, and a stride to lay the crop's cells where the block's are."""
+    extractor, (data, valid) = network(128 if not parameters else 64, **parameters), block
+    context_px, step = extractor.context_px, alignment_px(extractor, size_px=size_px)
+    assert step == (8 if parameters else 16)
+    left, top = np.array([128, 133, 151, 200]), np.array([128, 147, 139, 130])
+    found = block_features(extractor, data, valid, left=left, top=top, size_px=size_px)
+    cut = crops(data, valid, left - context_px, top - context_px, size_px + 2 * context_px)
+    corners = np.stack([left, top], axis=1) - context_px
+    assert apart(tile_features(extractor, *cut, corners), found) < 1e-5
+    # The block begins at a multiple of the step on its scene; crops are counted from there.
+    assert apart(tile_features(extractor, *cut, corners + 5 * step), found) < 1e-5
+    assert apart(tile_features(extractor, *cut, corners + 3), found) > 1e-3
 
 
 def test_rows_depend_on_their_own_place_alone(slid, block):
@@ -225,7 +241,8 @@ def test_memory_grows_with_the_block_and_the_networks_input():
     small, large = block_bytes(extractor, 256), block_bytes(extractor, 512)
     assert 3.5 < large / small < 4.5
     resized = network(60, input_px=80)
-    assert block_bytes(resized, 256, size_px=40) > 3 * block_bytes(resized, 256)
+    # 256 px of tiles of 40 px that become 80 are 512 px to the network.
+    assert block_bytes(resized, 256, size_px=40) > 0.9 * large
     assert block_bytes(build([extractor.spec(), {"name": "band_mean", "context_px": EXACT_PX}]), 512) >= large
 
 
