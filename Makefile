@@ -56,6 +56,9 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/surroundings.py
 	$(BIN)/python bench/transfer.py
 	$(BIN)/python bench/compare.py --quick
+	$(BIN)/python bench/map.py
+	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/estimate.py
 
 clean:
 	rm -rf $(VENV) work

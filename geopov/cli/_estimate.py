@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from geopov.study.estimate import Estimate, StageEstimate
 
-# By how much a quiet machine's estimates have been off, and from where on a machine is not quiet.
+# How far off estimates are meant to be at most (`python bench/estimate.py` tells), and what machine is not quiet.
 _UNCERTAINTY, _BUSY = 0.3, 0.25
 
 

@@ -164,7 +164,8 @@ class CellModel:
         digest = hashlib.sha256()
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
-        facts: list[Any] = [__version__, fitted.extractor, fitted.tile_spec, fitted.window, fitted.intercept]
+        # What the extractor says of itself includes the engine that is at work here.
+        facts: list[Any] = [__version__, self.extractor.provenance(), fitted.tile_spec, fitted.window, fitted.intercept]
         facts += [fitted.intervals.to_dict(), fitted.deshrinkage.to_dict(), fitted.support_limit]
         facts += [self.transform, self.units, self.mode, self.block_cells, describe_scenes(self.scenes)]
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())

@@ -58,7 +58,7 @@ def test_a_network_that_looks_at_everything_has_none():
 
 
 # Araujo, Norris and Sim (2019); ResNet-50 is torchvision's, whose strides lie in the 3 x 3 convolutions.
-@pytest.mark.parametrize(("name", "size_px"), [("resnet18", 435), ("resnet50", 427), ("vgg16", 212)])
+@pytest.mark.parametrize(("name", "size_px"), [("resnet18", 435), ("resnet50", 427), ("alexnet", 195)])
 def test_published_fields(name, size_px):
     found = receptive_field(load_backbone(name, weights=None, seed=0).trunk, 3)
     assert (found.size_px, found.stride_px) == (size_px, 32)

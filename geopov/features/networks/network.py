@@ -32,14 +32,11 @@ from geopov.features.networks.engines import (
     micro_batch,
 )
 from geopov.features.networks.sliding import Lattice, SlidingNetwork, box_means, valid_counts
-from geopov.features.networks.trained import TrainedParts, load_trained
+from geopov.features.networks.trained import PRETRAINED, network_in, seen_by
 from geopov.features.preprocess import Preprocessing
 from geopov.features.shared import check_block
 
 __all__ = ["PRETRAINED", "NetworkExtractor"]
-
-PRETRAINED = "pretrained"
-"""Name of the extractor whose weights are a folder that training wrote."""
 
 # Share of a network's reach that tiles must see around them for a block to stand for crops.
 _LEAST_SEEN = 0.5
@@ -105,11 +102,11 @@ class NetworkExtractor:
             raise FeatureError(f"half is asked for, but the engine is {self.engine!r}; half precision needs a GPU.")
         self._asked: dict[str, Any] = {"weights": weights, "seed": seed, "engine": engine, "half": half}
         self._threads, self._half = threads, half
-        self.trained = _from_folder(weights, preprocessing) if name == PRETRAINED else None
+        self.trained = network_in(weights, preprocessing) if name == PRETRAINED else None
         trained_px = 0
         if self.trained is not None:
             self._backbone, trained_px = self.trained.backbone, self.trained.card.context_px
-            self.preprocessing = Preprocessing(**_seen_by(self.trained), **preprocessing)
+            self.preprocessing = Preprocessing(**seen_by(self.trained), **preprocessing)
         else:
             self.preprocessing = Preprocessing(**preprocessing)
             self._backbone = load_backbone(name, weights=weights, seed=seed, n_bands=len(self.preprocessing.bands))
@@ -387,22 +384,3 @@ class NetworkExtractor:
                 ) from error
             self._engines[key] = make_engine(self.engine, network, images, half=self._half)
         return self._engines[key]
-
-
-def _from_folder(folder: str | None, asked: dict[str, Any]) -> TrainedParts:
-    if folder is None or folder == "imagenet":
-        raise FeatureError(
-            f"weights is {folder!r}; the extractor {PRETRAINED!r} needs the folder of a trained network, such as "
-            "weights: networks/lights."
-        )
-    if fixed := sorted(set(asked) - {"min_valid"}):
-        raise FeatureError(
-            f"{', '.join(fixed)} cannot be given with {PRETRAINED!r}: the card in {folder} says what the network was "
-            "trained on."
-        )
-    return load_trained(folder)
-
-
-def _seen_by(trained: TrainedParts) -> dict[str, Any]:
-    card = trained.card
-    return {key: getattr(card, key) for key in ("bands", "stretch", "lo", "hi", "input_px")}

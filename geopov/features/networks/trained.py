@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,10 @@ from geopov.features.networks.card import WEIGHTS, NetworkCard
 from geopov.features.networks.state import State, read_state
 from geopov.features.networks.weights import WeightsCard
 
-__all__ = ["TrainedParts", "load_trained", "save_weights"]
+__all__ = ["PRETRAINED", "TrainedParts", "load_trained", "network_in", "save_weights", "seen_by"]
+
+PRETRAINED = "pretrained"
+"""Name of the extractor whose weights are a folder that training wrote."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,24 @@ def _load(module: nn.Module, state: State, what: str) -> None:
         odd = wrong or sorted(set(state) - set(own))
         raise FeatureError(f"{what} is not that of the network its card names: {some(odd)}.")
     module.load_state_dict(state)
+
+
+def network_in(folder: str | None, asked: dict[str, Any]) -> TrainedParts:
+    """The network in the folder that an extractor names, unless it asks to see tiles otherwise than in training."""
+    if folder is None or folder == "imagenet":
+        raise FeatureError(
+            f"weights is {folder!r}; the extractor {PRETRAINED!r} needs the folder of a trained network, such as "
+            "weights: networks/lights."
+        )
+    if fixed := sorted(set(asked) - {"min_valid"}):
+        raise FeatureError(
+            f"{', '.join(fixed)} cannot be given with {PRETRAINED!r}: the card in {folder} says what the network was "
+            "trained on."
+        )
+    return load_trained(folder)
+
+
+def seen_by(trained: TrainedParts) -> dict[str, Any]:
+    """How a trained network sees tiles: parameters of :class:`geopov.features.Preprocessing`."""
+    card = trained.card
+    return {key: getattr(card, key) for key in ("bands", "stretch", "lo", "hi", "input_px")}
