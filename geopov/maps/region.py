@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from geopov.maps.read import read_vector
 
 # A straight edge in one projection is a curve in another; edges are cut into pieces of this share of the extent first.
 _PIECES = 200
+
+# A prepared geometry builds its index when it is first asked, and two threads that do so at once bring GEOS down.
+_PREPARED = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,9 @@ class Region:
         """
         west, south, east, north = self.geometry.bounds
         inside: np.ndarray = (x >= west) & (x <= east) & (y >= south) & (y <= north)
-        shapely.prepare(self.geometry)
-        inside[inside] = shapely.intersects_xy(self.geometry, x[inside], y[inside])
+        with _PREPARED:
+            shapely.prepare(self.geometry)
+            inside[inside] = shapely.intersects_xy(self.geometry, x[inside], y[inside])
         return inside
 
 
