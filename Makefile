@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types contracts unit bench clean
+.PHONY: help demo test lint types contracts unit slow bench clean
 
 help:
 	@echo "make demo   install, then map the population density of Nepal from real data (work/nepal_density)"
 	@echo "make test   install, then lint, check types and import contracts, and run every test"
+	@echo "make slow   the tests that take minutes of waiting for other processes"
 	@echo "make bench  the benchmarks, beside their peers"
 	@echo "make clean  remove the virtual environment and the work folder"
 
@@ -42,6 +43,10 @@ contracts: $(VENV)/.installed-dev
 # and files are taken in the order that tests/conftest.py gives them, rather than by their numbers of tests.
 unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What starts many processes and waits for them: two devices, killed processes, hosts in namespaces, SLURM's executor.
+slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -m slow
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/tiles.py

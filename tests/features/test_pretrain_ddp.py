@@ -24,10 +24,13 @@ from geopov.features.networks.card import NetworkCard  # noqa: E402
 from geopov.features.training.predict import TrainedNetwork  # noqa: E402
 from geopov.tiles import TileSpec, extract  # noqa: E402
 
-pytestmark = pytest.mark.skipif(
-    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
-    reason="torch was built without gloo, by which processes on CPUs exchange gradients",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+        reason="torch was built without gloo, by which processes on CPUs exchange gradients",
+    ),
+]
 app = typer.Typer()
 app.command()(pretrain)
 

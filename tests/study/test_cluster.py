@@ -138,6 +138,7 @@ def test_threads_make_the_same_map(folder: Path, scenes: list[Scene], model: Any
     assert made.read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_map_though_one_is_killed(
     folder: Path, scenes: list[Scene], model: Any, expected: bytes
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_lost_cluster_is_told_of(
             list(results)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are network namespaces")
 def test_hosts_make_the_same_map_though_one_is_cut_off(folder: Path, expected: bytes, model: Any) -> None:
     path = folder / "hosts.tif"

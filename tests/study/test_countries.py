@@ -162,6 +162,7 @@ def killed_later() -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_on_a_cluster_then_killed_then_resumed(
     study_folder: Path, geopov: Any, cluster: Path, killed_later: list[subprocess.Popen[bytes]]
 ) -> None:
