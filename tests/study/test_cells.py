@@ -13,9 +13,9 @@ import rasterio
 from affine import Affine
 
 from geopov import features, regression, survey, tiles
-from geopov.errors import StudyError
+from geopov.errors import RasterError, StudyError
 from geopov.grid import CellBlock, CellGrid, transform_xy
-from geopov.maps import Region
+from geopov.maps import HoleWarning, Region
 from geopov.study import CellModel, extract_features, open_scenes, predict_map
 from tests.study.conftest import NORTH, WEST, write_clusters, write_scene
 
@@ -174,3 +174,28 @@ def test_sharing_needs_context(folder: Path, clusters: gpd.GeoDataFrame) -> None
         CellModel(scenes, model, cell_m=CELL_M, mode="shared")
     with pytest.raises(StudyError, match="mode is 'fast'"):
         CellModel(scenes, model, cell_m=CELL_M, mode="fast")
+
+
+def test_pixels_that_cannot_be_read_are_a_named_hole(folder: Path, clusters: gpd.GeoDataFrame, tmp_path: Path) -> None:
+    _, model = _fit(folder, clusters, "band_mean")
+    content = bytearray((folder / "scene.tif").read_bytes())
+    with rasterio.open(folder / "scene.tif") as source:
+        offset = int(source.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    content[offset : offset + 2000] = b"\xff" * 2000
+    (tmp_path / "damaged.tif").write_bytes(content)
+    scenes, path = open_scenes([[str(tmp_path / "damaged.tif")]]), tmp_path / "map.tif"
+    with pytest.raises(RasterError, match="row 256, column 256 cannot be read"):
+        predict_map(scenes, model, path=path, cell_m=CELL_M, strict=True)
+    assert not path.exists()
+    with pytest.warns(HoleWarning, match="rows 256 to 511, columns 256 to 511"):
+        predict_map(scenes, model, path=path, cell_m=CELL_M)
+    whole = predict_map(open_scenes([[str(folder / "scene.tif")]]), model, path=tmp_path / "whole.tif", cell_m=CELL_M)
+    with rasterio.open(path) as holed, rasterio.open(whole) as sound:
+        assert "damaged.tif" in holed.tags()["holes"]
+        assert "holes" not in sound.tags()
+        values, expected = holed.read(1), sound.read(1)
+    lost = np.isfinite(expected) & np.isnan(values)
+    # The block of 256 pixels is 7.7 km wide, which are 8.5 cells, those half of whose tiles is left not counted.
+    assert 49 <= lost.sum() <= 90
+    beside = np.isfinite(values)
+    assert np.isclose(values[beside], expected[beside], rtol=0.2).all()
