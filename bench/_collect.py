@@ -95,7 +95,7 @@ BENCHES = {
             "vs_rio_tiler": "rio-tiler",
             "vs_rio_tiler_*": "the same, {}",
         },
-        ("forward_share", "peak_mib_*", "r2_difference"),
+        ("forward_share*", "pass_s_megapixel_*", "peak_mib_*", "r2_difference"),
     ),
     "growth": Bench("slopes of time on size", {}, ("slope_*",)),
     "density": Bench(

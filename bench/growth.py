@@ -46,6 +46,7 @@ from geopov.maps.density.population import allocate
 from geopov.maps.density.zone_cells import zone_cells
 from geopov.maps.density.zones import read_zones
 from geopov.study import open_run
+from geopov.study.cells import BLOCK_PX
 from geopov.tiles import TileSpec
 
 SLOW_S = 10.0
@@ -178,7 +179,7 @@ def grow_density(options: argparse.Namespace) -> dict[str, float]:
 @contextmanager
 def prepared(folder: Path, *, quick: bool) -> Iterator[dict[str, Contender]]:
     """Maps of one, four and sixteen blocks, workers and engines being there."""
-    side_px, block_px = (4096, 512) if quick else (8192, 1536)
+    side_px, block_px = (4096, 512) if quick else (12_288, BLOCK_PX)
     scene = make_scene(folder, side_px)
     named = mapping.contenders(scene, mapping.SMALL, cell_m=1120.0, block_px=block_px)
     model = named["shared"].cell_model

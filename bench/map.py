@@ -12,10 +12,12 @@ a cell with the same context: their features agree. "Plain crops", torchgeo and 
 whose features are others; odc-stac slides over chunks with the same context as ours. How closely the values of all
 agree is printed.
 
-forward_share is the time that two workers of one thread each spend in the network's passes, of all their time, reading
-included. Peak memory is that of a fresh process that predicts a map of one, four and sixteen times an area with the
-small network. r2_difference says what sharing costs in accuracy, on real clusters; see ``_map_real``. The last line is
-JSON; keys without a suffix are of the large network and cells of 2,240 m, those with ``_overlap`` of 1,120 m.
+forward_share is the time that two workers of one thread each spend in the large network's passes, of all their time,
+while a third thread reads; of each network in forward_share_NAME, and in pass_s_megapixel_NAME the seconds that a pass
+takes one of the two workers a megapixel of its image. Peak memory is that of a fresh process that predicts a map of
+one, four and sixteen times an area with the small network. r2_difference says what sharing costs in accuracy, on real
+clusters; see ``_map_real``. The last line is JSON; keys without a suffix are of the large network and cells of 2,240 m,
+those with ``_overlap`` of 1,120 m.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from geopov.regression.intervals import Coverage, Intervals
 from geopov.regression.shrinkage import Deshrinkage
 from geopov.regression.support import Support
 from geopov.study import CellModel, open_scenes, predict_map
+from geopov.study.cells import BLOCK_PX
 from geopov.tiles import TileSpec
 
 # What `geopov features context resnet18 --weights random` recommends for 1%; exact for the small network.
@@ -56,6 +59,9 @@ MARGIN_M = (SIZE_PX / 2 + CONTEXT_PX + 64) * RESOLUTION_M
 CELLS_M = (2240.0, 1120.0, 1000.0)
 SUFFIX = {2240.0: "", 1120.0: "_overlap", 1000.0: "_1000m"}
 LARGE, SMALL = "resnet18", "squeezenet1_1"
+NETWORKS = (LARGE, "efficientnet_lite0", SMALL)
+# Context for those that see so far that they are not slid with less.
+FURTHER_PX = {"efficientnet_lite0": 256}
 WORKERS = 2
 # Cells for each contender but the sharing one, which has whole blocks.
 N_CELLS, N_CELLS_QUICK = (8, 12), (4, 6)
@@ -94,12 +100,14 @@ def make_model(name: str, *, context_px: int) -> WelfareModel:
 
 
 class Ours:
-    """One way of ours to predict cells, two blocks at a time with one thread each."""
+    """One way of ours to predict cells, two blocks at a time with one thread each, while the next is read."""
 
     def __init__(self, scene: Path, name: str, *, cell_m: float, mode: str, context_px: int, block_px: int) -> None:
         model = make_model(name, context_px=context_px)
         options: dict[str, Any] = {"cell_m": cell_m, "mode": mode, "block_px": block_px}
         self.cell_model = CellModel(open_scenes([[str(scene)]]), model, **options)
+        # As predict_map does; a further thread reads.
+        self.cell_model.compute_at_once(WORKERS)
 
     def __call__(self, cells: Cells) -> np.ndarray:
         """Values (rows, columns)."""
@@ -120,7 +128,7 @@ class Ours:
             column = round((x[0, 0] - cells.west) / cells.cell_m - 0.5)
             values[row : row + x.shape[0], column : column + x.shape[1]] = found
 
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(WORKERS + (self.cell_model.mode == "shared")) as pool:
             list(pool.map(one, tasks))
         return values
 
@@ -144,9 +152,8 @@ def contest(scene: Path, side_px: int, name: str, cell_m: float, *, rounds: int,
     shared = named["shared"]
     assert isinstance(shared, Ours)
     block_cells = shared.cell_model.block_cells
-    whole = Cells.blocks(side_px, cell_m=cell_m, block_cells=block_cells, margin_m=MARGIN_M, most=2)
-    if quick and whole.rows > block_cells:
-        whole = whole.part(block_cells, whole.columns)
+    whole = Cells.blocks(side_px, cell_m=cell_m, block_cells=block_cells, margin_m=MARGIN_M, most=2 if quick else 3)
+    whole = whole.part(block_cells if quick else 2 * block_cells, whole.columns)
     some = whole.part(*(N_CELLS_QUICK if quick else N_CELLS))
     areas = {other: whole if other in ("shared", "odc_xarray") else some for other in named}
     # Prepares engines and warms the page cache; its values are compared.
@@ -169,9 +176,9 @@ def contest(scene: Path, side_px: int, name: str, cell_m: float, *, rounds: int,
     return {f"vs_{other}": value for other, value in found.items() if other != "shared"}
 
 
-def forward_share(scene: Path, side_px: int, *, block_px: int, quick: bool) -> float:
-    """Time in the network's passes, of all time of two workers; the engine is prepared before."""
-    inside, lock, make = [0.0], threading.Lock(), sliding.make_map_engine
+def passes(scene: Path, side_px: int, name: str, *, block_px: int, quick: bool) -> tuple[float, float]:
+    """Of two workers' time the share in the network's passes, and a pass's seconds a megapixel of its image."""
+    inside, pixels, lock, make = [0.0], [0], threading.Lock(), sliding.make_map_engine
 
     def make_timed(*args: Any, **kwargs: Any) -> Callable[..., Any]:
         forward = make(*args, **kwargs)
@@ -183,21 +190,28 @@ def forward_share(scene: Path, side_px: int, *, block_px: int, quick: bool) -> f
             finally:
                 with lock:
                     inside[0] += time.perf_counter() - begin
+                    pixels[0] += image.shape[-2] * image.shape[-1]
 
         return timed
 
     sliding.make_map_engine = make_timed
     try:
-        ours = Ours(scene, LARGE, cell_m=2240.0, mode="shared", context_px=CONTEXT_PX, block_px=block_px)
+        context_px = FURTHER_PX.get(name, CONTEXT_PX)
+        ours = Ours(scene, name, cell_m=2240.0, mode="shared", context_px=context_px, block_px=block_px)
         block_cells = ours.cell_model.block_cells
-        most = 2 if quick else 4
-        cells = Cells.blocks(side_px, cell_m=2240.0, block_cells=block_cells, margin_m=MARGIN_M, most=most)
-        ours(cells)
-        inside[0] = 0.0
+        margin_m = MARGIN_M + (context_px - CONTEXT_PX) * RESOLUTION_M
+        most = 2 if quick else 3
+        cells = Cells.blocks(side_px, cell_m=2240.0, block_cells=block_cells, margin_m=margin_m, most=most)
+        # As many blocks for one worker as for the other.
+        cells = cells.part(cells.rows // block_cells // 2 * 2 * block_cells, cells.columns)
+        ours(cells.part(block_cells, block_cells))
+        inside[0], pixels[0] = 0.0, 0
         wall, _ = seconds(lambda: ours(cells))
     finally:
         sliding.make_map_engine = make
-    return inside[0] / (WORKERS * wall)
+    share, each = inside[0] / (WORKERS * wall), inside[0] / pixels[0] * 1e6
+    print(f"{name}: {share:.3f} of two workers' time is in its passes, {each:.3f} s a megapixel", flush=True)
+    return share, each
 
 
 def only_map(scene: Path, side_px: int, times: int, block_px: int) -> None:
@@ -247,13 +261,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("work/bench"), help="where the scene is made and kept")
     parser.add_argument("--rounds", type=int, help="default 3, quick 1")
     parser.add_argument("--network", default=LARGE, help="the large one")
-    parser.add_argument("--block-px", type=int, help="side of the shared blocks; default 1536, quick 1024")
+    parser.add_argument("--block-px", type=int, help="side of the shared blocks; default 2048, quick 1024")
     parser.add_argument("--no-real", action="store_true", help="leave out the accuracy on real clusters")
     parser.add_argument("--side-px", type=int, help="side of the scene; default 8192, quick 4096")
     parser.add_argument("--only-map", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     side_px = options.side_px or (4096 if options.quick else 8192)
-    block_px = options.block_px or (1024 if options.quick else 1536)
+    block_px = options.block_px or (1024 if options.quick else BLOCK_PX)
     scene = make_scene(options.data, side_px)
     if options.only_map:
         only_map(scene, side_px, options.only_map, block_px)
@@ -267,8 +281,11 @@ def main() -> None:
     if not options.quick:
         small = contest(scene, side_px, SMALL, CELLS_M[0], **common)
         result |= {f"{key}_small": value for key, value in small.items()}
-    result["forward_share"] = forward_share(scene, side_px, block_px=block_px, quick=options.quick)
-    print(f"\nshare of two workers' time in the network: {result['forward_share']:.3f}")
+    print()
+    for name in dict.fromkeys((options.network, *([] if options.quick else NETWORKS))):
+        share, each = passes(scene, side_px, name, block_px=block_px, quick=options.quick)
+        result |= {f"forward_share_{name}": share, f"pass_s_megapixel_{name}": each}
+    result["forward_share"] = result[f"forward_share_{options.network}"]
     result |= memory(options.data, side_px, 512 if options.quick else block_px)
     real = {}
     if not options.no_real:

@@ -28,6 +28,20 @@ def test_import_stays_light(statement: str) -> None:
     assert not loaded & {"torch", "torchvision", "timm", "onnxruntime", "matplotlib", "sklearn"}
 
 
+def test_a_command_starts_without_the_others() -> None:
+    asked = "import sys, geopov.cli; sys.argv[1:] = ['maps', '--help']\ntry: geopov.cli.main()\nexcept SystemExit: pass"
+    loaded = _imported_by(asked)
+    assert "geopov.cli.maps" in loaded
+    assert not loaded & {"geopov.cli.survey", "geopov.cli.regression", "geopov.survey", "geopov.regression"}
+
+
+def test_a_misspelt_command_is_guessed() -> None:
+    command = [sys.executable, "-m", "geopov", "tiels"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Did you mean 'tiles'" in done.stderr
+
+
 @pytest.mark.parametrize("stage", ["tiles", "survey", "regression", "maps", "features", "study"])
 def test_stages_do_without_torch(stage: str) -> None:
     assert "torch" not in _imported_by(f"import geopov.{stage}")

@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import geopov
-from geopov.cli import catalog, features, maps, regression, report, run, survey, tiles
 from geopov.cli._common import errors
 from geopov.errors import GeopovError
 
+_COMMANDS = ("catalog", "survey", "tiles", "features", "regression", "maps", "report", "run")
+
+
+class _Commands(TyperGroup):
+    """Commands by the name of their module, imported when one is asked for: a stage starts without the others."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Their names are listed and suggested.
+        names: dict[str, Any] = dict.fromkeys(_COMMANDS)
+        self.commands = names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"geopov.cli.{cmd_name}")
+        around = typer.Typer(add_completion=False)
+        # Without it Typer takes one command for all there is.
+        around.callback()(_nothing)
+        if hasattr(module, "app"):
+            around.add_typer(module.app, name=cmd_name)
+        else:
+            around.command(cmd_name)(getattr(module, cmd_name))
+        found: Any = typer.main.get_command(around)
+        return found.commands[cmd_name]
+
+
+def _nothing() -> None:
+    pass
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="From satellite images and a household survey to poverty and density maps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(survey.app, name="survey")
-app.add_typer(tiles.app, name="tiles")
-app.add_typer(features.app, name="features")
-app.add_typer(regression.app, name="regression")
-app.add_typer(maps.app, name="maps")
-app.command("report")(report.report)
-app.command("run")(run.run)
 
 
 def _version(shown: bool) -> None:

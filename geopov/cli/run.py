@@ -19,6 +19,7 @@ from geopov.cli._options import MemoryMb, Strict, Workers
 if TYPE_CHECKING:
     from geopov.study import Study
     from geopov.study.countries import Country
+    from geopov.study.engine import StageOptions
 
 
 def run(
@@ -79,7 +80,7 @@ def run(
         from geopov.cli._estimate import print_estimate
         from geopov.study.estimate import estimate_study
 
-        print_estimate(estimate_study(prepared, work=work), console)
+        print_estimate(estimate_study(prepared, work=work, options=options), console)
         return
     folder = run_study(prepared, work=work, say=console.print, **engine)
     if not dry_run:
@@ -93,7 +94,7 @@ def _many(paths: Sequence[Path], work: Path | None, engine: Mapping[str, Any], *
     if estimate or engine["dry_run"]:
         prepared = _prepare(studies, work or Path("work"))
     if estimate:
-        _estimate_many(prepared, work or Path("work"))
+        _estimate_many(prepared, work or Path("work"), engine["options"])
         return
     countries = run_countries(studies, work=work, say=console.print, **engine)
     _table_of_countries(countries)
@@ -118,14 +119,14 @@ def _prepare(studies: Mapping[Path, Study], parent: Path) -> list[Study]:
     return prepared
 
 
-def _estimate_many(studies: Sequence[Study], parent: Path) -> None:
+def _estimate_many(studies: Sequence[Study], parent: Path, options: StageOptions) -> None:
     """A table a study, and one of them all, run one after another."""
     from geopov.cli._estimate import print_estimate
     from geopov.study.estimate import Cost, Estimate, estimate_study
 
     estimates = []
     for study in studies:
-        estimates.append(estimate_study(study, work=parent / study.name))
+        estimates.append(estimate_study(study, work=parent / study.name, options=options))
         print_estimate(estimates[-1], console)
     print_estimate(
         Estimate(

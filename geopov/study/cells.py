@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import geopandas as gpd
@@ -34,13 +35,15 @@ __all__ = ["BLOCK_PX", "CellModel", "Mode", "Transform"]
 Transform = Literal["none", "exp"]
 Mode = Literal["auto", "shared", "crops"]
 
-BLOCK_PX = 1536
+BLOCK_PX = 2048
 """Side of a block in pixels of the tiles, where the computation is shared."""
 
 # Where it is not, so many cells a side: enough for neighbours to share what is decoded.
 _CROP_BLOCK_CELLS = 64
 # As :func:`geopov.features.extract` and :func:`geopov.tiles.extract` have them.
 _BATCH, _CACHE_MB = 256, 256
+
+_OF_THIS_PROCESS = ("_lock", "_extractor", "_computing")
 
 
 class CellModel:
@@ -130,6 +133,7 @@ class CellModel:
                 n_features=len(model.feature_names),
             )
         self._strict = strict
+        self._computing: AbstractContextManager[Any] = nullcontext()
         self.fingerprint = self._fingerprint()
 
     def _choose(self, mode: Mode) -> Literal["shared", "crops"]:
@@ -151,12 +155,16 @@ class CellModel:
                 self._extractor = built.for_bands(self.scenes[0].band_names)
             return self._extractor
 
+    def compute_at_once(self, blocks: int) -> None:
+        """Of this process's threads so many compute features of a block at most; further ones read pixels ahead."""
+        self._computing = threading.BoundedSemaphore(blocks)
+
     def __getstate__(self) -> dict[str, Any]:
         # Networks and their engines are made again where they are needed.
-        return {key: value for key, value in vars(self).items() if key not in ("_lock", "_extractor")}
+        return {key: value for key, value in vars(self).items() if key not in _OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"_lock": threading.Lock(), "_extractor": None})
+        vars(self).update(state | {"_lock": threading.Lock(), "_extractor": None, "_computing": nullcontext()})
 
     def _fingerprint(self) -> str:
         fitted = self.model
@@ -174,16 +182,28 @@ class CellModel:
     @property
     def block_bytes(self) -> int:
         """About what computing one block takes in memory, beside what the process holds already."""
-        n_bands, itemsize = len(self.scenes[0].band_names), max(scene.dtype.itemsize for scene in self.scenes)
         n_cells, n_tiles = self.block_cells**2, int(self._window["n_tiles"])
         features: int = 8 * len(self.model.feature_names) * n_cells * n_tiles
         if self.mode == "crops":
             # Three batches of crops and their masks, the blocks they are cut from, and the features of all.
-            crops = 3 * min(_BATCH, n_cells * n_tiles) * self.spec.total_px**2
-            return crops * (n_bands * itemsize + 1) + (_CACHE_MB << 20) + 8 * len(self.model.feature_names) * n_cells
-        side_px = large_tile_px(self.spec, self.block_cells * self._cell_m, self._window["window_km"])
-        pixels = 2 * side_px**2 * (n_bands * itemsize + 1)
-        return pixels + features + feature_stage.block_bytes(self.extractor, side_px, size_px=self.spec.size_px)
+            crops = 3 * min(_BATCH, n_cells * n_tiles) * self.spec.total_px**2 * self._pixel_bytes
+            return crops + (_CACHE_MB << 20) + 8 * len(self.model.feature_names) * n_cells
+        computed = feature_stage.block_bytes(self.extractor, self._side_px, size_px=self.spec.size_px)
+        return self.read_bytes + features + computed
+
+    @property
+    def read_bytes(self) -> int:
+        """About what one block that is read ahead takes in memory, in shared mode."""
+        return 2 * self._side_px**2 * self._pixel_bytes
+
+    @property
+    def _side_px(self) -> int:
+        return large_tile_px(self.spec, self.block_cells * self._cell_m, self._window["window_km"])
+
+    @property
+    def _pixel_bytes(self) -> int:
+        """Of all bands of a pixel, and its place in the mask."""
+        return len(self.scenes[0].band_names) * max(scene.dtype.itemsize for scene in self.scenes) + 1
 
     def __call__(self, block: CellBlock, inside: npt.NDArray[np.bool_]) -> BlockValues:
         """Predictions for the cells of a block that are ``inside`` (rows, columns); NaN where nothing is seen."""
@@ -224,9 +244,10 @@ class CellModel:
         row, column = block.rows[0] - block.whole_row, block.columns[0] - block.whole_column
         whole[row : row + wanted.shape[0], column : column + wanted.shape[1]] = wanted
         left, top = tile.left[whole.ravel()], tile.top[whole.ravel()]
-        rows = feature_stage.block_features(
-            self.extractor, tile.data, tile.valid, left=left.ravel(), top=top.ravel(), size_px=self.spec.size_px
-        )
+        with self._computing:
+            rows = feature_stage.block_features(
+                self.extractor, tile.data, tile.valid, left=left.ravel(), top=top.ravel(), size_px=self.spec.size_px
+            )
         if left.shape[1] == 1:
             return rows
         return _mean_of_valid(rows.reshape(*left.shape, -1))

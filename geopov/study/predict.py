@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,10 @@ from geopov.maps import Region
 from geopov.raster import Scene
 from geopov.regression import WelfareModel
 from geopov.study.cells import BLOCK_PX, CellModel, Mode, Transform
-from geopov.study.execution import open_run, usable_cores
+from geopov.study.execution import open_run, read_scheduler, usable_cores
 from geopov.study.stages import scene_region
 
-__all__ = ["predict_map"]
+__all__ = ["blocks_at_once", "predict_map"]
 
 ProgressCallback = Callable[[int, int], None]
 _MIB = 1 << 20
@@ -73,8 +74,9 @@ def predict_map(
     scheduler, workers
         As for :func:`geopov.study.open_run`.
     memory_mb : float, optional
-        So many blocks are computed side by side as fit in this, and no more than there are workers; default: no bound
-        but the number of workers. Does not grow with the region.
+        So many blocks are computed side by side as fit in this, and no more than there are workers. Does not grow with
+        the region. Default: threads whose number is not given are as many as there are cores, unless less memory is
+        free.
     strict : bool
         Pixels that cannot be read end the run; otherwise they are a hole in the map, named in its tags and a warning.
     progress : callable, optional
@@ -115,10 +117,15 @@ def predict_map(
     provenance = {"outcome": model.outcome, "interval": f"{model.coverage.nominal:.0%}", "transform": transform}
     provenance |= {"model": json.dumps(model.provenance, sort_keys=True), "scenes": ", ".join(s.name for s in scenes)}
     provenance |= {"mode": predictor.mode, "context_px": str(predictor.spec.context_px)}
-    if memory_mb is not None:
-        scheduler, workers = _fitting(predictor, memory_mb, workers, scheduler)
+    at_once = blocks_at_once(predictor, scheduler, workers=workers, memory_mb=memory_mb)
+    if at_once is not None:
+        scheduler, workers = scheduler.partition(":")[0], at_once
+    if at_once is not None and scheduler == "threads" and predictor.mode == "shared":
+        predictor.compute_at_once(at_once)
+        # One thread more, so that those that compute do not wait for pixels.
+        workers = at_once + 1
     # Threads share this process, and fewer of them are all there is to do; a process of its own can be watched.
-    watched = memory_mb / workers if memory_mb and workers and scheduler == "processes" else None
+    watched = memory_mb / at_once if memory_mb and at_once and scheduler == "processes" else None
     with open_run(scheduler, workers=workers, memory_mb=watched) as run:
         return maps.predict(
             predictor,
@@ -132,24 +139,47 @@ def predict_map(
         )
 
 
-def _fitting(predictor: CellModel, memory_mb: float, workers: int | None, scheduler: str) -> tuple[str, int]:
-    """The scheduler, and how many blocks may be computed side by side."""
-    if "://" in scheduler:
+def blocks_at_once(predictor: CellModel, scheduler: str, *, workers: int | None, memory_mb: float | None) -> int | None:
+    """How many blocks are computed side by side; None where that is for a cluster to say.
+
+    Parameters and errors are those of :func:`predict_map`.
+    """
+    kind, asked = read_scheduler(scheduler, workers)
+    if kind not in ("serial", "threads", "processes"):
+        if memory_mb is None:
+            return None
         raise StudyError(
             f"memory_mb is {memory_mb:g} with the scheduler {scheduler}; a cluster's workers have limits of their own: "
             "start them with `dask worker --memory-limit`, and leave memory_mb out."
         )
-    here, block = _resident_bytes(), predictor.block_bytes
-    each = here + block if scheduler.startswith("processes") else block
+    wanted = 1 if kind == "serial" else asked or usable_cores()
+    block = predictor.block_bytes
+    if memory_mb is None:
+        return wanted if asked or kind != "threads" else min(wanted, max(1, int(_free_bytes() // block)))
+    here = _resident_bytes()
+    each = here + block if kind == "processes" else block
+    if kind == "threads" and predictor.mode == "shared":
+        here += predictor.read_bytes
     fitting = int((memory_mb * _MIB - here) // each)
     if fitting < 1:
         raise StudyError(
             f"memory_mb is {memory_mb:g}; one block needs about {math.ceil((here + each) / _MIB)} MB. Give so much, or "
             f"take smaller blocks: block_px below {predictor.block_px}."
         )
-    kind, _, count = scheduler.partition(":")
-    asked = int(count) if count.isdecimal() else workers or usable_cores()
-    return kind, 1 if kind == "serial" else min(asked, fitting)
+    return min(wanted, fitting)
+
+
+def _free_bytes() -> float:
+    """Memory that could be taken without harm to other programs; infinite where the system does not say."""
+    free = math.inf
+    told = Path("/proc/meminfo")
+    if told.exists() and (line := re.search(r"MemAvailable:\s+(\d+) kB", told.read_text(encoding="ascii"))):
+        free = int(line[1]) * 1024
+    # A container's or a job's own limit.
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.exists() and used.exists() and (most := limit.read_text(encoding="ascii").strip()).isdecimal():
+        free = min(free, int(most) - int(used.read_text(encoding="ascii")))
+    return free
 
 
 def _resident_bytes() -> int:

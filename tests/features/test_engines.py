@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geopov.features import build
-from geopov.features.networks.engines import PooledNetwork, forward_all, make_engine, micro_batch
+from geopov.features.networks import onnx
+from geopov.features.networks.engines import PooledNetwork, forward_all, make_engine, make_map_engine, micro_batch
 
 CPU_ENGINES = ["eager", "fused", "onnxruntime"]
 
@@ -102,3 +103,44 @@ def test_a_gpu_agrees(network, parts, half, tolerance):
     found = np.stack(list(forward_all(forward, lambda i: parts[i], len(parts), engine="cuda", threads=None)))
     expected = features("eager", network, parts, threads=1)
     assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+
+
+class _Trimmed(nn.Module):
+    """Leaves out the last row, whose number the graph then holds."""
+
+    def forward(self, images):
+        return images[:, :, : images.shape[2] - 1]
+
+
+class _PadsToStride(nn.Module):
+    """Pads as TensorFlow does: by what the sides leave over the stride."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, images):
+        below, right = (-int(side) % 4 for side in images.shape[2:])
+        return self.convolution(nn.functional.pad(images, (0, right, 0, below)))
+
+
+@pytest.mark.parametrize("over", [(0, 0), (1, 3)])
+def test_one_export_serves_images_of_any_side(network, over):
+    trunk = _PadsToStride(network.trunk).eval()
+    forward = onnx.for_any_side(trunk, torch.zeros(1, 3, 32 + over[0], 40 + over[1]), stride_px=4)
+    assert forward is not None
+    for sides in ((8, 12), (64, 20), (200, 340)):
+        image = torch.rand(1, 3, *(side + more for side, more in zip(sides, over, strict=True)))
+        with torch.inference_mode():
+            expected = trunk(image).numpy()
+        np.testing.assert_allclose(forward(image), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_network_that_holds_the_size_of_its_export_runs_without(network):
+    trunk, sample = nn.Sequential(network.trunk, _Trimmed()).eval(), torch.zeros(1, 3, 64, 64)
+    assert onnx.for_any_side(trunk, sample, stride_px=4) is None
+    image = torch.rand(1, 3, 96, 80)
+    with torch.inference_mode():
+        expected = trunk(image).numpy()
+    found = make_map_engine("onnxruntime", trunk, sample, stride_px=4, half=False)(image)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())

@@ -16,7 +16,7 @@ from geopov import features, regression, survey, tiles
 from geopov.errors import RasterError, StudyError
 from geopov.grid import CellBlock, CellGrid, transform_xy
 from geopov.maps import HoleWarning, Region
-from geopov.study import CellModel, extract_features, open_scenes, predict_map
+from geopov.study import CellModel, cells, extract_features, open_scenes, predict, predict_map
 from tests.study.conftest import NORTH, WEST, write_clusters, write_scene
 
 CONTEXT_PX = 128  # all that this network sees, and what aligning takes
@@ -199,3 +199,43 @@ def test_pixels_that_cannot_be_read_are_a_named_hole(folder: Path, clusters: gpd
     assert 49 <= lost.sum() <= 90
     beside = np.isfinite(values)
     assert np.isclose(values[beside], expected[beside], rtol=0.2).all()
+
+
+def test_pixels_are_read_while_others_compute(
+    folder: Path, network: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scenes, model = network
+    at_work, most, reading = [0], [0], []
+    read, compute = cells.read_large_tile, cells.feature_stage.block_features
+
+    def watched_read(*args: Any, **options: Any) -> Any:
+        reading.append(at_work[0])
+        return read(*args, **options)
+
+    def watched(*args: Any, **options: Any) -> Any:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        try:
+            return compute(*args, **options)
+        finally:
+            at_work[0] -= 1
+
+    monkeypatch.setattr(cells, "read_large_tile", watched_read)
+    monkeypatch.setattr(cells.feature_stage, "block_features", watched)
+    predict_map(scenes, model, path=tmp_path / "map.tif", cell_m=CELL_M, mode="shared", block_px=240, workers=1)
+    assert most == [1]
+    assert sum(reading) > 1
+
+
+def test_as_many_blocks_at_once_as_memory_is_free(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes, model = network
+    predictor = CellModel(scenes, model, cell_m=CELL_M)
+    asked = {"workers": None, "memory_mb": None}
+    monkeypatch.setattr(predict, "usable_cores", lambda: 8)
+    for free, expected in ((100, 8), (3.5, 3), (0.1, 1)):
+        monkeypatch.setattr(predict, "_free_bytes", lambda free=free: free * predictor.block_bytes)
+        assert predict.blocks_at_once(predictor, "threads", **asked) == expected
+    # Who says how many knows what there is.
+    assert predict.blocks_at_once(predictor, "threads:6", **asked) == 6
+    assert predict.blocks_at_once(predictor, "processes", **asked) == 8
+    assert predict.blocks_at_once(predictor, "tcp://10.0.0.1:8786", **asked) is None

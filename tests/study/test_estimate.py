@@ -22,6 +22,7 @@ from geopov.grid import as_crs, transform_xy
 from geopov.maps import Region
 from geopov.raster import Scene
 from geopov.study import prepare_study
+from geopov.study.engine import StageOptions
 from geopov.study.estimate import Cost, Estimate, StageEstimate, estimate_study
 from geopov.study.estimate.counts import count_blocks, reading_of
 from geopov.study.estimate.estimator import _jobs
@@ -156,7 +157,8 @@ def test_the_table_adds_up() -> None:
 
 def test_a_small_study(study_folder: Path) -> None:
     study = prepare_study(study_folder / "study.yaml", work=study_folder / "work")
-    estimate = estimate_study(study, work=study_folder / "work", probe_s=0.1)
+    options = StageOptions(workers=1, scheduler="processes")
+    estimate = estimate_study(study, work=study_folder / "work", options=options, probe_s=0.1)
     rows = {stage.name: stage for stage in estimate.stages}
     assert set(rows) == {
         *("start and checks", "clusters", "features", "features of the baseline", "regression", "map"),
@@ -166,6 +168,8 @@ def test_a_small_study(study_folder: Path) -> None:
     # 118 of 120 clusters have a position, each a tile of 16 px; the scene is 30 x 30 cells of 900 m.
     for role in ("features", "features of the baseline"):
         assert (rows[role].tiles, rows[role].pixels) == (118, 118 * 16**2)
+    assert "1 at once" in rows["map"].note
+    assert "processes of a stage is not counted" in shown(estimate)
     assert rows["map"].tiles == 900
     assert rows["map"].pixels == 900 * 16**2
     assert rows["pictures, page, project, report"].jobs == 5

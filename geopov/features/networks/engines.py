@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geopov._optional import is_available, require
+from geopov._optional import is_available
 from geopov.errors import FeatureError
 from geopov.features._prefetch import prefetch
+from geopov.features.networks import onnx
 
 __all__ = [
     "EngineName",
@@ -161,7 +162,7 @@ def make_engine(name: EngineName, network: nn.Module, sample: torch.Tensor, *, h
         Half precision, on a GPU only.
     """
     if name == "onnxruntime":
-        return _onnxruntime(network, sample)
+        return onnx.for_one_shape(network, sample)
     if name == "cuda":
         return _cuda(network, half)
     if name == "fused":
@@ -175,11 +176,10 @@ def make_engine(name: EngineName, network: nn.Module, sample: torch.Tensor, *, h
     return forward
 
 
-def make_map_engine(name: EngineName, trunk: nn.Module, sample: torch.Tensor, *, half: bool) -> Forward:
-    """Prepare a trunk for single large images of any size, each computed by one thread.
+def make_map_engine(name: EngineName, trunk: nn.Module, sample: torch.Tensor, *, stride_px: int, half: bool) -> Forward:
+    """Prepare a trunk for single large images, each computed by one thread.
 
-    Unlike :func:`make_engine` it is called from several threads at once, and one image may need gigabytes, which are
-    given back after each.
+    Unlike :func:`make_engine` it is called from several threads at once.
 
     Parameters
     ----------
@@ -188,12 +188,15 @@ def make_map_engine(name: EngineName, trunk: nn.Module, sample: torch.Tensor, *,
     trunk : Module
         (1, n_bands, y, x) to (1, c, y', x'), in evaluation mode.
     sample : Tensor (1, n_bands, y, x)
-        A small image that the trunk takes.
+        A small image that the trunk takes. The sides of later images differ from its own by multiples of the stride.
+    stride_px : int
+        Of the trunk.
     half : bool
         Half precision, on a GPU only.
     """
     if name == "onnxruntime":
-        return _onnxruntime(trunk, sample, any_size=True)
+        on_cpu = onnx.for_any_side(trunk, sample, stride_px=stride_px)
+        return on_cpu or make_map_engine("fused", trunk, sample, stride_px=stride_px, half=False)
     forward, lock = make_engine(name, trunk, sample, half=half), threading.Lock()
 
     def alone(image: torch.Tensor) -> npt.NDArray[np.float32]:
@@ -296,32 +299,6 @@ def _conv_norm_pairs(network: nn.Module, sample: torch.Tensor) -> list[tuple[str
         for hook in hooks:
             hook.remove()
     return pairs
-
-
-def _onnxruntime(network: nn.Module, sample: torch.Tensor, *, any_size: bool = False) -> Forward:
-    purpose = "The engine 'onnxruntime'"
-    onnxruntime = require("onnxruntime", purpose=purpose)
-    require("onnxscript", purpose=purpose)
-    sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
-    program = torch.onnx.export(
-        network, (sample,), dynamo=True, verbose=False, dynamic_shapes=(sides,) if any_size else None
-    )
-    assert program is not None
-    options = onnxruntime.SessionOptions()
-    # The arena never gives back what the largest image took, and grows with each new size.
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = not any_size
-    options.intra_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    source = session.get_inputs()[0].name
-
-    def forward(images: torch.Tensor) -> npt.NDArray[np.float32]:
-        return np.asarray(session.run(None, {source: images.numpy()})[0])
-
-    return forward
 
 
 def _cuda(network: nn.Module, half: bool) -> Forward:

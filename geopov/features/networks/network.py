@@ -122,7 +122,7 @@ class NetworkExtractor:
         self._engines: dict[tuple[int, float], Forward] = {}
         self._preparing = threading.Lock()
         self._sliding = SlidingNetwork(
-            self._backbone.trunk, n_bands=len(self.preprocessing.bands), engine=self._block_engine(), half=half
+            self._backbone.trunk, n_bands=len(self.preprocessing.bands), engine=self.engine, half=half
         )
 
     @property
@@ -327,10 +327,6 @@ class NetworkExtractor:
         """Side of the network's input for a tile with its context."""
         input_px = self.preprocessing.input_px
         return total_px if input_px is None else round(input_px * total_px / size_px)
-
-    def _block_engine(self) -> EngineName:
-        # ONNX Runtime gains little with one large image, and preparing it for any size takes each process long.
-        return "fused" if self._asked["engine"] == "auto" and self.engine == "onnxruntime" else self.engine
 
     def _forward(self, data: Array, valid: Array, kept: npt.NDArray[np.intp], size_px: int) -> npt.NDArray[np.float32]:
         """Features of the tiles ``kept``."""

@@ -53,7 +53,7 @@ class SlidingNetwork:
     def __init__(self, trunk: nn.Module, *, n_bands: int, engine: EngineName, half: bool) -> None:
         self.trunk, self.n_bands, self.engine, self.half = trunk, n_bands, engine, half
         self._field: tuple[ReceptiveField | None] | None = None
-        self._forward: Forward | None = None
+        self._forward: dict[tuple[int, int], Forward] = {}
         self._blank: nn.Module | None = None
         self._cells: dict[int, int] = {}
 
@@ -74,11 +74,23 @@ class SlidingNetwork:
 
     def final_map(self, image: torch.Tensor) -> npt.NDArray[np.float32]:
         """The map (c, y', x') of one image (1, n_bands, y, x), computed by one thread; the same bytes in any."""
+        field = self.receptive_field
+        stride = 1 if field is None else field.stride_px
+        # Networks may pad by what is left over a stride.
+        over = int(image.shape[2]) % stride, int(image.shape[3]) % stride
         with _PREPARING:
-            if self._forward is None:
-                sample = torch.zeros(1, self.n_bands, 224, 256)
-                self._forward = make_map_engine(self.engine, self.trunk, sample, half=self.half)
-        found: npt.NDArray[np.float32] = self._forward(image)[0]
+            if over not in self._forward:
+                height, width = (
+                    stride * math.ceil(side / stride) + more for side, more in zip((192, 224), over, strict=True)
+                )
+                self._forward[over] = make_map_engine(
+                    self.engine,
+                    self.trunk,
+                    torch.zeros(1, self.n_bands, height, width),
+                    stride_px=stride,
+                    half=self.half,
+                )
+        found: npt.NDArray[np.float32] = self._forward[over](image)[0]
         return found
 
     def activation_bytes(self, side_px: int) -> int:

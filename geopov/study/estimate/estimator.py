@@ -15,6 +15,7 @@ from typing import Any
 
 from geopov.errors import StudyError
 from geopov.study.config import Study
+from geopov.study.engine import StageOptions
 from geopov.study.estimate.measure import Finished, run_measured
 from geopov.study.estimate.result import Estimate
 from geopov.study.estimate.rows import Probed, rows_of
@@ -25,10 +26,12 @@ from geopov.study.workflow import workflow_arguments
 __all__ = ["estimate_study"]
 
 # What a stage's process imports before it looks at its options, and then the probe's own work.
-_START = "import geopov.cli; from geopov.study.estimate import probe; probe.{}()"
+_START = "import geopov.cli.{}; from geopov.study.estimate import probe; probe.{}()"
 
 
-def estimate_study(study: Study, *, work: str | Path | None = None, probe_s: float = 10.0) -> Estimate:
+def estimate_study(
+    study: Study, *, work: str | Path | None = None, options: StageOptions | None = None, probe_s: float = 10.0
+) -> Estimate:
     """What a run of a study will take on this machine.
 
     Stages that are up to date in the work folder are not counted. The survey stage is run as it is, into a temporary
@@ -41,6 +44,8 @@ def estimate_study(study: Study, *, work: str | Path | None = None, probe_s: flo
         From :func:`geopov.study.prepare_study`.
     work : path, optional
         Its work folder, as for :func:`geopov.study.run_study`.
+    options : StageOptions, optional
+        How the run's stages would compute. Of a cluster nothing is measured: its blocks are taken to be computed here.
     probe_s : float
         Seconds to measure the rates of extraction, training and mapping in, all together; preparing a network for its
         engine, and the smallest piece of each, come on top.
@@ -53,21 +58,21 @@ def estimate_study(study: Study, *, work: str | Path | None = None, probe_s: flo
     began = time.perf_counter()
     folder = work_folder(study, work)
     with tempfile.TemporaryDirectory(prefix="geopov-estimate-") as temporary:
-        probe = _Probe(study, folder, Path(temporary), probe_s)
+        probe = _Probe(study, folder, Path(temporary), options or StageOptions(), probe_s)
         probed = probe.all()
-    rows = rows_of(study, probed, cores=usable_cores())
+    rows = rows_of(study, probed, cores=usable_cores(), scheduler=probe.options.scheduler)
     return replace(rows, probe_seconds=time.perf_counter() - began)
 
 
 class _Probe:
     """Runs what has to be measured, one process after another."""
 
-    def __init__(self, study: Study, work: Path, temporary: Path, probe_s: float) -> None:
-        self.study, self.work, self.folder, self.probe_s = study, work, temporary, probe_s
+    def __init__(self, study: Study, work: Path, temporary: Path, options: StageOptions, probe_s: float) -> None:
+        self.study, self.work, self.folder, self.options, self.probe_s = study, work, temporary, options, probe_s
         self.fresh = not (work / "clusters.parquet").is_file()
 
     def all(self) -> Probed:
-        before = self._run("rehearse", self._request([]))
+        before = self._run("run", "rehearse", self._request([]))
         jobs = _jobs(before.output)
         wanted = _wanted(self.study, jobs, self.work)
         found: dict[str, Finished] = {"start": before}
@@ -83,7 +88,9 @@ class _Probe:
         answer: dict[str, Any] = {}
         sample = self.folder / "map.tif"
         if wanted:
-            found["probe"] = self._run("main", self._request(wanted, clusters=clusters, points=points, sample=sample))
+            found["probe"] = self._run(
+                "features", "main", self._request(wanted, clusters=clusters, points=points, sample=sample)
+            )
             answer = json.loads((self.folder / "answer.json").read_text(encoding="utf-8"))
         if sample.is_file():
             found["picture"] = self._stage(
@@ -95,14 +102,15 @@ class _Probe:
 
     def _request(self, wanted: list[str], **paths: Path) -> dict[str, Any]:
         request: dict[str, Any] = {"study": self.study.model_dump(mode="json"), "work": str(self.work)}
-        request |= {"wanted": wanted, "probe_s": self.probe_s, "workers": usable_cores()}
+        request |= {"wanted": wanted, "probe_s": self.probe_s, "scheduler": self.options.scheduler or "threads"}
+        request |= {"workers": self.options.workers, "memory_mb": self.options.memory_mb}
         request |= {"answer": str(self.folder / "answer.json"), "points": None}
         return request | {name: str(path) for name, path in paths.items()}
 
-    def _run(self, function: str, request: Mapping[str, Any]) -> Finished:
+    def _run(self, command: str, function: str, request: Mapping[str, Any]) -> Finished:
         file, log = self.folder / "request.json", self.folder / "log.txt"
         file.write_text(json.dumps(dict(request) | {"spawned": time.time()}), encoding="utf-8")
-        done = run_measured([sys.executable, "-c", _START.format(function), str(file)], log=log)
+        done = run_measured([sys.executable, "-c", _START.format(command, function), str(file)], log=log)
         if done.status != 0:
             raise StudyError(f"the probe of the study failed: {_last_line(done.output)}. Run the study to see more.")
         return done

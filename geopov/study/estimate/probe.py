@@ -89,7 +89,9 @@ def main() -> None:
             scenes,
             model or load_model(work / "model" / "model.npz"),
             budget_s=share_s,
+            scheduler=request["scheduler"],
             workers=request["workers"],
+            memory_mb=request["memory_mb"],
             sample=Path(request["sample"]),
         )
     if "network" in wanted and request["points"]:

@@ -21,8 +21,9 @@ from geopov.study.config import Study
 from geopov.study.estimate.counts import Blocks, Reading, count_blocks, inside, plan_clusters, reading_of
 from geopov.study.estimate.measure import measured
 from geopov.study.estimate.result import Cost, line, makespan
-from geopov.study.execution import open_run
+from geopov.study.execution import open_run, usable_cores
 from geopov.study.large_tiles import large_tile_px
+from geopov.study.predict import blocks_at_once
 from geopov.study.stages import scene_region
 
 __all__ = ["map_region", "probe_map"]
@@ -47,15 +48,35 @@ def map_region(study: Study, ground: Region) -> Region:
 
 
 def probe_map(
-    study: Study, scenes: Sequence[Scene], model: WelfareModel, *, budget_s: float, workers: int, sample: Path
+    study: Study,
+    scenes: Sequence[Scene],
+    model: WelfareModel,
+    *,
+    budget_s: float,
+    scheduler: str,
+    workers: int | None,
+    memory_mb: float | None,
+    sample: Path,
 ) -> dict[str, Any]:
-    """What the map takes, from some of its blocks, as many at once as there are workers.
+    """What the map takes, from some of its blocks, as many at once as the map will compute.
+
+    Parameters
+    ----------
+    study, scenes, model
+        What is to be mapped.
+    budget_s : float
+        Seconds to measure in, about.
+    scheduler, workers, memory_mb
+        As for :func:`geopov.study.predict_map`. Of a cluster so many blocks are computed at once as this machine has
+        cores.
+    sample : Path
+        Of the map of random numbers.
 
     Returns
     -------
     dict
         ``fixed`` and ``blocks`` as costs, ``n_blocks``, ``n_cells``, ``width``, ``height``, ``block_cells``, ``mode``,
-        ``memory_bytes`` and ``reading``. A map of random numbers is written to ``sample``.
+        ``at_once``, ``memory_bytes`` and ``reading``. A map of random numbers is written to ``sample``.
     """
     asked = study.map
     assert asked is not None
@@ -71,23 +92,24 @@ def probe_map(
         ground = scene_region(scenes)
         region = map_region(study, ground)
         grid = region.grid(cell_m=asked.cell_m, crs=asked.crs)
+    at_once = blocks_at_once(predictor, scheduler, workers=workers, memory_mb=memory_mb) or usable_cores()
     mask = region.to_crs(grid.crs)
     with measured() as counted:
         counts = count_blocks(grid, region, ground, block_cells=predictor.block_cells)
     reading = _reading(counts, predictor, mask, ground)
 
     def compute(tasks: Sequence[Task]) -> Cost:
-        with measured() as found, open_run("threads", workers=workers) as run:
+        with measured() as found, open_run("threads", workers=at_once) as run:
             for _ in run(_predicted, predictor, tasks):
                 pass
         seen.append(found.memory_bytes)
         return found.cost
 
     seen: list[int] = [made.memory_bytes]
-    order = np.linspace(0, len(counts.blocks) - 1, min(len(counts.blocks), 4 * workers)).astype(int)
+    order = np.linspace(0, len(counts.blocks) - 1, min(len(counts.blocks), 4 * at_once)).astype(int)
     chosen: list[Task] = [(counts.blocks[i], inside(counts.blocks[i], mask, ground)) for i in order]
     chosen.sort(key=lambda task: -int(task[1].sum()))
-    shared, busy = predictor.mode == "shared", min(len(chosen), workers)
+    shared, busy = predictor.mode == "shared", min(len(chosen), at_once)
     warm = compute([(chosen[0][0], chosen[0][1] if shared else _first(chosen[0][1], _WARM_CELLS))])
     sizes: list[tuple[int, Cost]] = []
     limit, full = (0, 0) if shared else (_FIRST_CELLS, max(int(cells.sum()) for _, cells in chosen))
@@ -99,7 +121,7 @@ def probe_map(
         # By the clock all of them took as long as one did, beside the others.
         sizes.append((n_cells, Cost(spent.seconds, spent.cpu_seconds / busy)))
     call, each = (sizes[-1][1], Cost()) if shared else line(*(sizes[-2:] if len(sizes) > 1 else sizes * 2))
-    wall = makespan([(call.seconds + int(cells) * each.seconds, 1) for cells in counts.cells], workers)
+    wall = makespan([(call.seconds + int(cells) * each.seconds, 1) for cells in counts.cells], at_once)
     cpu = len(counts.cells) * call.cpu_seconds + counts.n_cells * each.cpu_seconds
     preparing = (warm - call - each * _WARM_CELLS).floored
     with measured() as written:
@@ -113,6 +135,7 @@ def probe_map(
         "height": grid.height,
         "block_cells": predictor.block_cells,
         "mode": predictor.mode,
+        "at_once": at_once,
         "memory_bytes": max(seen),
         "reading": asdict(reading),
     }

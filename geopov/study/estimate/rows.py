@@ -45,7 +45,7 @@ class Probed:
     from_scratch: bool
 
 
-def rows_of(study: Study, probed: Probed, *, cores: int) -> Estimate:
+def rows_of(study: Study, probed: Probed, *, cores: int, scheduler: str | None = None) -> Estimate:
     """The estimate; the time of the probe itself is for the caller to fill in."""
     stages = [_finished(probed, "start", "start and checks")] if probed.jobs else []
     stages += [_finished(probed, name, name) for name in ("clusters", "points") if name in probed.jobs]
@@ -65,7 +65,7 @@ def rows_of(study: Study, probed: Probed, *, cores: int) -> Estimate:
         cores=cores,
         busy=max(0.0, 1 - start["cpu_seconds"] / start["seconds"]) if start else 0.0,
         probe_seconds=0.0,
-        notes=tuple(_notes(probed)),
+        notes=tuple(_notes(probed, scheduler)),
     )
 
 
@@ -137,7 +137,8 @@ def _map(probed: Probed, cores: int) -> StageEstimate:
         cost += _torch(answer) if "model" in answer.get("torch", {}).get("roles", ()) else Cost()
     cost += fixed + Cost.of(found["blocks"])
     side = found["block_cells"]
-    note = f"{found['n_blocks']:,} blocks of {side} x {side} cells, {found['n_cells']:,} cells, {found['mode']}"
+    blocks = f"{found['n_blocks']:,} blocks of {side} x {side} cells, {found['at_once']} at once"
+    note = f"{blocks}, {found['n_cells']:,} cells, {found['mode']}"
     return _row("map", found, cost, cores, _cell_bytes(found) * _OVERVIEWS, note)
 
 
@@ -170,7 +171,7 @@ def _small(probed: Probed) -> list[StageEstimate]:
     return rows
 
 
-def _notes(probed: Probed) -> list[str]:
+def _notes(probed: Probed, scheduler: str | None) -> list[str]:
     measured = [
         f"{found['n_measured']:,} of {found['n_clusters']:,} clusters"
         for key, found in probed.answer.items()
@@ -179,6 +180,10 @@ def _notes(probed: Probed) -> list[str]:
     notes = []
     if measured:
         notes.append(f"Rates come from {', '.join(measured)} and from blocks of the map, on this machine.")
+    if scheduler and "://" in scheduler:
+        notes.append(f"The workers at {scheduler} are not measured: all is counted as computed by this machine.")
+    elif scheduler and scheduler.startswith("processes"):
+        notes.append("Starting the processes of a stage is not counted.")
     if not probed.from_scratch:
         notes.append("What is up to date in the work folder is not counted.")
     return notes

@@ -20,7 +20,7 @@ from geopov.study.execution.pools import serial, threads
 if TYPE_CHECKING:
     from geopov.maps.blocks import Run
 
-__all__ = ["open_run", "usable_cores"]
+__all__ = ["open_run", "read_scheduler", "usable_cores"]
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def open_run(
     MissingDependencyError
         If processes or a cluster are asked for without ``distributed``.
     """
-    kind, workers = _read(scheduler, workers)
+    kind, workers = read_scheduler(scheduler, workers)
     if memory_mb is not None and (kind != "processes" or memory_mb <= 0):
         raise StudyError(
             f"memory_mb is {memory_mb:g} with the scheduler {scheduler!r}; expected a positive number with "
@@ -82,8 +82,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(scheduler: str, workers: int | None) -> tuple[str, int | None]:
-    """The kind of a scheduler, and how many workers were asked for."""
+def read_scheduler(scheduler: str, workers: int | None) -> tuple[str, int | None]:
+    """The kind of a scheduler, such as ``"threads"``, and how many workers were asked for.
+
+    Raises
+    ------
+    StudyError
+        As :func:`open_run`.
+    """
     kind, colon, rest = scheduler.partition(":")
     if workers is not None and workers < 1:
         raise StudyError(f"workers is {workers}; expected at least 1.")
