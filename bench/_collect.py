@@ -95,9 +95,13 @@ BENCHES = {
             "vs_rio_tiler": "rio-tiler",
             "vs_rio_tiler_*": "the same, {}",
         },
-        ("forward_share*", "pass_s_megapixel_*", "peak_mib_*", "r2_difference"),
+        ("forward_share*", "pass_s_megapixel_*", "peak_mib_*"),
+    ),
+    "sharing": Bench(
+        "r² of shared features beside crops", {}, ("r2_difference", "*.map_minus_crops", "*.feature_difference")
     ),
     "growth": Bench("slopes of time on size", {}, ("slope_*",)),
+    "estimate": Bench("estimates beside runs", {}, ("*.clock_ratio", "*.cpu_ratio", "*.busy")),
     "density": Bench(
         "people of Nepal's wards",
         {},

@@ -1,6 +1,6 @@
 """A map wall to wall: one network pass over large blocks, beside a crop a cell, torchgeo, odc-stac and rio-tiler.
 
-    python bench/map.py [--quick] [--data FOLDER] [--rounds N] [--network NAME] [--block-px PIXELS] [--no-real]
+    python bench/map.py [--quick] [--data FOLDER] [--rounds N] [--network NAME] [--block-px PIXELS]
 
 Makes (once, in FOLDER) a 4-band uint16 COG of 10 m pixels and predicts cells of 2,240 m, which tiles of 224 px fill, of
 1,120 m, whose tiles overlap by half, and of 1,000 m. Contenders take turns within a round, each with an area that takes
@@ -15,9 +15,8 @@ agree is printed.
 forward_share is the time that two workers of one thread each spend in the large network's passes, of all their time,
 while a third thread reads; of each network in forward_share_NAME, and in pass_s_megapixel_NAME the seconds that a pass
 takes one of the two workers a megapixel of its image. Peak memory is that of a fresh process that predicts a map of
-one, four and sixteen times an area with the small network. r2_difference says what sharing costs in accuracy, on real
-clusters; see ``_map_real``. The last line is JSON; keys without a suffix are of the large network and cells of 2,240 m,
-those with ``_overlap`` of 1,120 m.
+one, four and sixteen times an area with the small network. What sharing costs in accuracy: ``sharing.py``. The last
+line is JSON; keys without a suffix are of the large network and cells of 2,240 m, those with ``_overlap`` of 1,120 m.
 """
 
 from __future__ import annotations
@@ -262,7 +261,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="default 3, quick 1")
     parser.add_argument("--network", default=LARGE, help="the large one")
     parser.add_argument("--block-px", type=int, help="side of the shared blocks; default 2048, quick 1024")
-    parser.add_argument("--no-real", action="store_true", help="leave out the accuracy on real clusters")
     parser.add_argument("--side-px", type=int, help="side of the scene; default 8192, quick 4096")
     parser.add_argument("--only-map", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -287,12 +285,7 @@ def main() -> None:
         result |= {f"forward_share_{name}": share, f"pass_s_megapixel_{name}": each}
     result["forward_share"] = result[f"forward_share_{options.network}"]
     result |= memory(options.data, side_px, 512 if options.quick else block_px)
-    real = {}
-    if not options.no_real:
-        from _map_real import accuracy
-
-        real = accuracy(quick=options.quick)
-    print(json.dumps(rounded(result, 3) | real))
+    print(json.dumps(rounded(result, 3)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from geopov.grid import CellBlock, transform_xy
 from geopov.maps import BlockValues
 from geopov.raster import Scene, Unreadable
 from geopov.regression import WelfareModel
-from geopov.study.large_tiles import block_side_cells, large_tile_px, read_large_tile
+from geopov.study.large_tiles import block_side_cells, large_tile_px, large_tiles
 from geopov.study.stages import extract_features, scene_region
 from geopov.tiles.store import describe_scenes
 
@@ -237,20 +237,35 @@ class CellModel:
         return rows
 
     def _slide(self, block: CellBlock, wanted: npt.NDArray[np.bool_], report: Any) -> npt.NDArray[np.float32]:
-        """Features (n, p) out of one large tile."""
+        """Features (n, p) out of large tiles."""
         align_px = feature_stage.alignment_px(self.extractor, size_px=self.spec.size_px)
-        tile = read_large_tile(self.scenes, block, self.spec, **self._window, align_px=align_px, on_unreadable=report)
         whole = np.zeros((block.cells, block.cells), dtype=bool)
         row, column = block.rows[0] - block.whole_row, block.columns[0] - block.whole_column
         whole[row : row + wanted.shape[0], column : column + wanted.shape[1]] = wanted
-        left, top = tile.left[whole.ravel()], tile.top[whole.ravel()]
-        with self._computing:
-            rows = feature_stage.block_features(
-                self.extractor, tile.data, tile.valid, left=left.ravel(), top=top.ravel(), size_px=self.spec.size_px
-            )
-        if left.shape[1] == 1:
-            return rows
-        return _mean_of_valid(rows.reshape(*left.shape, -1))
+        n_tiles = int(self._window["n_tiles"])
+        asked = np.repeat(whole.ravel(), n_tiles)
+        place_of = np.cumsum(asked) - 1
+        rows = np.full((int(asked.sum()), len(self.model.feature_names)), np.nan, dtype=np.float32)
+        for tile in large_tiles(
+            self.scenes,
+            block,
+            self.spec,
+            **self._window,
+            align_px=align_px,
+            wanted=whole.ravel(),
+            on_unreadable=report,
+        ):
+            kept = asked[tile.number]
+            with self._computing:
+                rows[place_of[tile.number[kept]]] = feature_stage.block_features(
+                    self.extractor,
+                    tile.data,
+                    tile.valid,
+                    left=tile.left[kept],
+                    top=tile.top[kept],
+                    size_px=self.spec.size_px,
+                )
+        return rows if n_tiles == 1 else _mean_of_valid(rows.reshape(-1, n_tiles, rows.shape[1]))
 
     def _predict(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         table = self.model.predict(rows)

@@ -1,4 +1,4 @@
-"""One large tile under a block of cells: what the shared computation of a map looks at.
+"""The large tile under a block of cells: what the shared computation of a map looks at.
 
 Neighbouring cells look at the same pixels. A block's pixels are therefore read once, with the context that the network
 needs around the outermost tiles, and every cell's tile is a box of whole pixels inside.
@@ -7,9 +7,8 @@ needs around the outermost tiles, and every cell's tile is a box of whole pixels
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import geopandas as gpd
 import numpy as np
@@ -18,16 +17,15 @@ import numpy.typing as npt
 from geopov import tiles
 from geopov.grid import CellBlock, grid_corners, transform_xy
 from geopov.raster import Scene, Unreadable
-from geopov.tiles.placement import place, unwrap
+from geopov.tiles.placement import Placement, Window, place
+from geopov.tiles.window import read_window
 
-__all__ = ["LargeTile", "block_side_cells", "large_tile_px", "read_large_tile"]
+__all__ = ["LargeTile", "block_side_cells", "large_tile_px", "large_tiles", "on_one_grid", "read_large_tile"]
 
 Ints = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
-Lonlat = tuple[Floats, Floats]
 
-# Over so many metres the width of a degree changes by less than 1% up to 50 degrees of latitude, so that tiles keep the
-# size on the ground that the clusters' had.
+# Over so many metres the width of a degree changes by less than 1% up to 50 degrees of latitude, so that the tiles of a
+# block lie on few pixel grids.
 _LONGEST_SIDE_M = 100_000.0
 
 # Features of a block's tiles, in double precision once, stay below this.
@@ -48,12 +46,15 @@ class LargeTile:
         Pixels.
     valid : bool array (y, x)
         True = valid.
-    left, top : int array (cell, tile)
-        Upper left pixel of each cell's tiles, row by row of the whole block; without context.
+    number : int array (n,)
+        Which tiles lie in it: those of the whole block's cells, row by row, are numbered through.
+    left, top : int array (n,)
+        Upper left pixel of each; without context.
     """
 
     data: npt.NDArray[np.generic]
     valid: npt.NDArray[np.bool_]
+    number: Ints
     left: Ints
     top: Ints
 
@@ -75,7 +76,7 @@ def large_tile_px(spec: tiles.TileSpec, side_m: float, window_km: float | None) 
     return _rounded((side_m + reach_m) / spec.resolution_m + 2 * spec.context_px)
 
 
-def read_large_tile(
+def large_tiles(
     scenes: Sequence[Scene],
     block: CellBlock,
     spec: tiles.TileSpec,
@@ -83,23 +84,29 @@ def read_large_tile(
     window_km: float | None = None,
     n_tiles: int = 1,
     align_px: int = 1,
+    wanted: npt.NDArray[np.bool_] | None = None,
     on_unreadable: Callable[[Unreadable], None] | None = None,
-) -> LargeTile:
-    """Read the pixels under a whole block.
+) -> Iterator[LargeTile]:
+    """Read the pixels under a whole block: once, or a few times where its tiles lie on several pixel grids.
+
+    Each tile lies where it would if it were cut by itself. Where scenes of two zones meet, or, of resampled scenes in
+    longitude and latitude, where the width of a degree has changed by a hundredth, neighbours lie on different grids.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        A mosaic. The large tile takes its grid from the scene that holds the greatest share of it.
+        A mosaic.
     block : CellBlock
-        Read whole, whatever part of it a grid needs: its numbers must not depend on that.
+        Taken whole, whatever part of it a grid needs: its numbers must not depend on that.
     spec : TileSpec
         Of the cells' tiles; ``context_px`` is what is read beyond them.
     window_km, n_tiles
         Several tiles a cell, as for clusters.
     align_px : int
-        The large tile begins at a multiple of so many pixels of its scene, as crops do that a network sees
+        Large tiles begin at multiples of so many pixels of their grid, as crops do that a network sees
         (:func:`geopov.features.alignment_px`).
+    wanted : bool array (cell,), optional
+        Cells of the whole block, row by row. What holds none that is wanted is not read; default: all are.
     on_unreadable : callable, optional
         As for :func:`geopov.tiles.extract`.
 
@@ -110,59 +117,50 @@ def read_large_tile(
     RasterError
         If pixels cannot be read, and nobody is to be told.
     """
-    whole = block.whole
-    x, y = whole.centres()
+    x, y = (axis.ravel() for axis in block.whole.centres())
     points = gpd.GeoDataFrame(
         {"cluster_id": np.arange(x.size).astype(str)},
-        geometry=gpd.points_from_xy(*transform_xy(whole.crs, "EPSG:4326", x.ravel(), y.ravel())),
+        geometry=gpd.points_from_xy(*transform_xy(block.whole.crs, "EPSG:4326", x, y)),
         crs="EPSG:4326",
     )
     if window_km is not None:
         points = tiles.tile_points(points, spec, window_km=window_km, n_tiles=n_tiles)
-    west, south, east, north = whole.bounds
-    middle = transform_xy(whole.crs, "EPSG:4326", np.array([(west + east) / 2]), np.array([(south + north) / 2]))
-    reach = replace(spec, context_px=spec.context_px + align_px - 1)
-    lay = partial(_lay, scenes, middle, points.geometry.x.to_numpy(), points.geometry.y.to_numpy(), reach)
-    # Laid once to see how large it must be. Another size moves its corner by whole pixels, or, where pixels are
-    # resampled, by less than one.
-    size_px = _rounded(whole.cell_m * block.cells / spec.resolution_m)
-    size_px = _rounded(size_px + 2 * lay(size_px)[2])
-    left, top, beyond = lay(size_px)
-    if beyond > 0:
-        size_px += _MULTIPLE_PX
-        left, top, _ = lay(size_px)
-    tile = gpd.GeoDataFrame({"cluster_id": ["block"]}, geometry=gpd.points_from_xy(*middle), crs="EPSG:4326")
-    large = replace(spec, size_px=size_px, context_px=0)
-    cut = tiles.extract(list(scenes), tile, large, threads=1, on_unreadable=on_unreadable)
-    (batch,) = cut.iter_batches(1)
-    corner = grid_corners(*(cut.index[name].to_numpy() for name in ("left", "top", "pixel_width", "pixel_height")))[0]
-    column, row = (int(-place) % align_px for place in corner)
-    per_cell = (x.size, n_tiles)
-    return LargeTile(
-        batch.data[0, :, row:, column:],
-        batch.valid[0, row:, column:],
-        (left - column).reshape(per_cell),
-        (top - row).reshape(per_cell),
-    )
+    asked = np.repeat(np.ones(x.size, dtype=bool) if wanted is None else wanted, n_tiles)
+    lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
+    for number in on_one_grid(laid := place(scenes, lon, lat, spec)):
+        if asked[number].any():
+            yield read_large_tile(scenes, laid, number, spec, align_px=align_px, on_unreadable=on_unreadable)
 
 
-def _lay(
-    scenes: Sequence[Scene], middle: Lonlat, lon: Floats, lat: Floats, spec: tiles.TileSpec, size_px: int
-) -> tuple[Ints, Ints, int]:
-    """Left and top of each tile in a large tile of ``size_px``, and by how many pixels the farthest reaches beyond it.
+def on_one_grid(laid: Placement) -> list[Ints]:
+    """Numbers of the tiles of each pixel grid; those that lie on no scene are in none."""
+    on_scene = np.flatnonzero(laid.scene >= 0)
+    key = np.column_stack([laid.scene, laid.dx, laid.dy])[on_scene]
+    _, group = np.unique(key, axis=0, return_inverse=True)
+    return [on_scene[group.ravel() == k] for k in range(int(group.max(initial=-1)) + 1)]
 
-    Negative where there is room to spare.
-    """
-    placement = place(scenes, *middle, replace(spec, size_px=size_px, context_px=0))
-    scene = scenes[int(placement.scene[0])]
-    x, y = transform_xy("EPSG:4326", scene.crs, lon, lat)
-    column = (unwrap(x, scene.files[0]) - placement.left[0]) / placement.dx[0]
-    row = (placement.top[0] - y) / placement.dy[0]
-    # As crops are laid: the window of whole pixels whose centre is nearest to the tile's.
-    left, top = (np.floor(at - spec.size_px / 2 + 0.5).astype(np.intp) for at in (column, row))
-    first = min(left.min(), top.min()) - spec.context_px
-    last = max(left.max(), top.max()) + spec.size_px + spec.context_px
-    return left, top, int(max(-first, last - size_px))
+
+def read_large_tile(
+    scenes: Sequence[Scene],
+    laid: Placement,
+    number: Ints,
+    spec: tiles.TileSpec,
+    *,
+    align_px: int = 1,
+    on_unreadable: Callable[[Unreadable], None] | None = None,
+) -> LargeTile:
+    """The large tile under some of the tiles that were laid, which lie on one grid; see :func:`large_tiles`."""
+    one = int(number[0])
+    dx, dy = float(laid.dx[one]), float(laid.dy[one])
+    corners = grid_corners(laid.left[number], laid.top[number], laid.dx[number], laid.dy[number])
+    first = corners.min(axis=0) // align_px * align_px
+    columns, rows = (_rounded(side) for side in corners.max(axis=0) + spec.total_px - first)
+    away = first - corners[0]
+    window = Window(int(laid.scene[one]), laid.left[one] + away[0] * dx, laid.top[one] - away[1] * dy, dx, dy)
+    square = replace(spec, size_px=max(rows, columns), context_px=0)
+    data, valid = read_window(scenes, window, square, on_unreadable=on_unreadable)
+    left, top = (corners - first + spec.context_px).T
+    return LargeTile(data[:, :rows, :columns], valid[:rows, :columns], number, left, top)
 
 
 def _rounded(size_px: float) -> int:

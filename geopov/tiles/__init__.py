@@ -4,7 +4,8 @@
 
 ``spec`` says what a tile is, ``placement`` where it lies, ``pieces`` which pixels of which file it needs, ``plan`` what
 blocks hold them, ``schedule`` in which order those are read and kept, ``assemble`` and ``resample`` put pixels in
-place, ``extract`` runs it all in threads, ``tileset`` is what others see, ``store`` keeps it on disk.
+place, ``extract`` runs it all in threads, ``window`` does so for one square on a given grid, ``tileset`` is what others
+see, ``store`` keeps it on disk.
 """
 
 from geopov.tiles.batch import TileBatch

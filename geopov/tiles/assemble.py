@@ -154,6 +154,7 @@ class Assembler:
             values, usable = gather(
                 pixels,
                 mask,
+                whole=mask.sum(axis=(1, 2)) == (part.row1 - part.row0) * (part.column1 - part.column0),
                 lattice=self._plan.lattices[part.lattice] - corner,
                 samples=(int(points_y[own[0]]), int(points_x[own[0]])),
                 size=size,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from geopov.errors import RasterError, TileError
 from geopov.grid import ground_scale, transform_xy
-from geopov.raster import Level, RasterFile, Scene
+from geopov.raster import RasterFile, Scene
 from geopov.tiles.spec import TileSpec
 
 # A source pixel within this share of the tile's, along both axes, is taken as it is.
@@ -94,8 +95,51 @@ def place(scenes: Sequence[Scene], lon: np.ndarray, lat: np.ndarray, spec: TileS
 
 
 @dataclass(frozen=True)
+class Window:
+    """One square on the pixel grid of a scene.
+
+    Attributes
+    ----------
+    scene : int
+        Its number among the scenes.
+    left, top : float
+        Outer corner of its upper left pixel, in that scene's CRS.
+    dx, dy : float
+        Pixel size in units of that CRS, both positive.
+    """
+
+    scene: int
+    left: float
+    top: float
+    dx: float
+    dy: float
+
+
+def place_window(scenes: Sequence[Scene], window: Window, spec: TileSpec) -> Placement:
+    """One tile on a grid that is given; its own scene is asked first, the others as for any tile there."""
+    crs, half = scenes[window.scene].crs, spec.total_px / 2
+    middle = np.array([window.left + half * window.dx]), np.array([window.top - half * window.dy])
+    found = place(scenes, *transform_xy(crs, "EPSG:4326", *middle), spec)
+    others = found.candidate_scene[found.candidate_scene != window.scene]
+    candidates = np.concatenate([[window.scene], others])
+    return Placement(
+        scene=np.array([window.scene]),
+        **{name: np.array([getattr(window, name)]) for name in ("left", "top", "dx", "dy")},
+        candidate_tile=np.zeros(len(candidates), dtype=found.candidate_tile.dtype),
+        candidate_scene=candidates,
+        candidate_rank=np.arange(len(candidates)),
+    )
+
+
+@dataclass(frozen=True)
 class _Grids:
-    """Grids of the tiles that touch one scene, in its CRS."""
+    """Grids of the tiles that touch one scene, in its CRS.
+
+    Tiles without context lie on the scene's pixels where those are of the size asked for; elsewhere each is centred on
+    its point. What makes features with context depends on where pixels begin, by a quarter for some networks, so that
+    tiles with context share their grids there: pixels are counted from the CRS's origin, and their size in its units is
+    one of a ladder of sizes a hundredth apart. So is that of tiles within some degree of latitude of one another.
+    """
 
     tile: np.ndarray
     left: np.ndarray
@@ -121,10 +165,17 @@ def _grids_on(scene: Scene, lon: np.ndarray, lat: np.ndarray, spec: TileSpec) ->
     scale_x, scale_y = _scale(scene, x, y)
     dx, dy = spec.resolution_m / scale_x, spec.resolution_m / scale_y
     left, top = x - dx * spec.total_px / 2, y + dy * spec.total_px / 2
+    own = np.ones(len(x), dtype=bool)
     for level in file.levels:
         native = (np.abs(dx / level.dx - 1) <= NATIVE_TOLERANCE) & (np.abs(dy / level.dy - 1) <= NATIVE_TOLERANCE)
         dx[native], dy[native] = level.dx, level.dy
-        left[native], top[native] = _snap(level, x[native], y[native], spec.total_px)
+        left[native], top[native] = _snap(
+            level.left, level.top, level.dx, level.dy, x[native], y[native], spec.total_px
+        )
+        own &= ~native
+    if spec.context_px:
+        dx[own], dy[own] = spec.resolution_m / _rung(scale_x[own]), spec.resolution_m / _rung(scale_y[own])
+        left[own], top[own] = _snap(0.0, 0.0, dx[own], dy[own], x[own], y[own], spec.total_px)
     inside_x = np.minimum(left + dx * spec.total_px, east) - np.maximum(left, west)
     inside_y = np.minimum(top, north) - np.maximum(top - dy * spec.total_px, south)
     share = np.clip(inside_x / (dx * spec.total_px), 0, 1) * np.clip(inside_y / (dy * spec.total_px), 0, 1)
@@ -134,11 +185,20 @@ def _grids_on(scene: Scene, lon: np.ndarray, lat: np.ndarray, spec: TileSpec) ->
     return _Grids(tile[touches], left[touches], top[touches], dx[touches], dy[touches], share[touches])
 
 
-def _snap(level: Level, x: np.ndarray, y: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Left and top of the window of whole pixels whose centre is nearest to each point."""
-    column = np.floor((x - level.left) / level.dx - size_px / 2 + 0.5)
-    row = np.floor((level.top - y) / level.dy - size_px / 2 + 0.5)
-    return level.left + column * level.dx, level.top - row * level.dy
+def _snap(
+    west: float, north: float, dx: Any, dy: Any, x: np.ndarray, y: np.ndarray, size_px: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Left and top of the window whose centre is nearest to each point, of a grid with a corner at west, north."""
+    column = np.floor((x - west) / dx - size_px / 2 + 0.5)
+    row = np.floor((north - y) / dy - size_px / 2 + 0.5)
+    return west + column * dx, north - row * dy
+
+
+def _rung(scale: np.ndarray) -> np.ndarray:
+    """The nearest on a ladder of scales, a hundredth apart."""
+    step = np.log1p(NATIVE_TOLERANCE)
+    rung: np.ndarray = np.exp(np.round(np.log(scale) / step) * step)
+    return rung
 
 
 def unwrap(x: np.ndarray, file: RasterFile) -> np.ndarray:

@@ -12,7 +12,7 @@ from geopov.tiles.pieces import Pieces, make_pieces
 from geopov.tiles.placement import Placement, place
 from geopov.tiles.spec import TileSpec
 
-__all__ = ["Plan", "Units", "make_plan"]
+__all__ = ["Plan", "Units", "make_plan", "plan_placed"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,11 @@ def make_plan(scenes: Sequence[Scene], lon: np.ndarray, lat: np.ndarray, spec: T
     TileError
         If no scene reaches any tile.
     """
-    placement = place(scenes, lon, lat, spec)
+    return plan_placed(scenes, place(scenes, lon, lat, spec), spec)
+
+
+def plan_placed(scenes: Sequence[Scene], placement: Placement, spec: TileSpec) -> Plan:
+    """Plan tiles that lie already."""
     files = tuple(file for scene in scenes for file in scene.files)
     pieces, lattices = make_pieces(scenes, placement, spec)
     units = _number_units(files)

@@ -187,6 +187,7 @@ def gather(
     pixels: np.ndarray,
     valid: np.ndarray,
     *,
+    whole: np.ndarray,
     lattice: np.ndarray,
     samples: tuple[int, int],
     size: int,
@@ -200,6 +201,8 @@ def gather(
         Source windows, 0 where invalid.
     valid : bool array (n, y, x)
         True = valid.
+    whole : bool array (n,)
+        True where every pixel of a tile's own window is valid; windows are as large as the largest of them.
     lattice : float array (n, 2, m, m)
         Column and row, in pixels of the window, of m x m points spread evenly over the tile, edges included.
     samples : pair of int
@@ -224,8 +227,11 @@ def gather(
     for i in range(0, n, step):
         part = slice(i, i + step)
         place = basis_y @ lattice[part] @ basis_x.T
-        sample = _bilinear if interpolate else _pick
-        values[part], usable[part] = sample(pixels[:, part], valid[part], place[:, 0], place[:, 1], size)
+        column, row = place[:, 0], place[:, 1]
+        if interpolate:
+            values[part], usable[part] = _bilinear(pixels[:, part], valid[part], whole[part], column, row, size)
+        else:
+            values[part], usable[part] = _pick(pixels[:, part], valid[part], column, row, size)
     return values, usable
 
 
@@ -250,14 +256,14 @@ def _pick(
 
 
 def _bilinear(
-    pixels: np.ndarray, valid: np.ndarray, column: np.ndarray, row: np.ndarray, size: int
+    pixels: np.ndarray, valid: np.ndarray, whole: np.ndarray, column: np.ndarray, row: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     flat, mask = pixels.reshape(len(pixels), -1), valid.ravel()
     low_row, low_column = np.floor(row - 0.5), np.floor(column - 0.5)
     f_row, f_column = (row - 0.5 - low_row).astype(flat.dtype), (column - 0.5 - low_column).astype(flat.dtype)
     values = np.zeros((len(flat), *column.shape), dtype=flat.dtype)
     # A tile without holes is not divided by a sum of weights that is 1 but for rounding, whatever lies beside it.
-    holed = np.flatnonzero(~valid.all(axis=(1, 2)))
+    holed = np.flatnonzero(~whole)
     weight = np.zeros((len(holed), *column.shape[1:]), dtype=flat.dtype)
     for down in (0, 1):
         for right in (0, 1):

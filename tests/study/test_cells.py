@@ -16,7 +16,7 @@ from geopov import features, regression, survey, tiles
 from geopov.errors import RasterError, StudyError
 from geopov.grid import CellBlock, CellGrid, transform_xy
 from geopov.maps import HoleWarning, Region
-from geopov.study import CellModel, cells, extract_features, open_scenes, predict, predict_map
+from geopov.study import CellModel, cells, extract_features, large_tiles, open_scenes, predict, predict_map
 from tests.study.conftest import NORTH, WEST, write_clusters, write_scene
 
 CONTEXT_PX = 128  # all that this network sees, and what aligning takes
@@ -206,7 +206,7 @@ def test_pixels_are_read_while_others_compute(
 ) -> None:
     scenes, model = network
     at_work, most, reading = [0], [0], []
-    read, compute = cells.read_large_tile, cells.feature_stage.block_features
+    read, compute = large_tiles.read_window, cells.feature_stage.block_features
 
     def watched_read(*args: Any, **options: Any) -> Any:
         reading.append(at_work[0])
@@ -220,7 +220,7 @@ def test_pixels_are_read_while_others_compute(
         finally:
             at_work[0] -= 1
 
-    monkeypatch.setattr(cells, "read_large_tile", watched_read)
+    monkeypatch.setattr(large_tiles, "read_window", watched_read)
     monkeypatch.setattr(cells.feature_stage, "block_features", watched)
     predict_map(scenes, model, path=tmp_path / "map.tif", cell_m=CELL_M, mode="shared", block_px=240, workers=1)
     assert most == [1]

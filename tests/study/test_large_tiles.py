@@ -15,7 +15,7 @@ from geopov import tiles
 from geopov.errors import RasterError
 from geopov.grid import CellBlock, CellGrid, transform_xy
 from geopov.raster import Scene
-from geopov.study.large_tiles import block_side_cells, large_tile_px, read_large_tile
+from geopov.study.large_tiles import LargeTile, block_side_cells, large_tile_px, large_tiles
 from tests.study.conftest import NORTH, SIDE, WEST, write_scene
 
 SPEC = tiles.TileSpec(size_px=32, resolution_m=30, context_px=16)
@@ -47,24 +47,32 @@ def _crops(scene: Scene, block: CellBlock, spec: tiles.TileSpec, **window: float
     return batch.data, batch.valid
 
 
+def _box(found: LargeTile, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and mask of a tile with its context."""
+    (at,) = np.flatnonzero(found.number == number)
+    left, top = found.left[at] - SPEC.context_px, found.top[at] - SPEC.context_px
+    rows, columns = slice(top, top + SPEC.total_px), slice(left, left + SPEC.total_px)
+    return found.data[:, rows, columns], found.valid[rows, columns]
+
+
+@pytest.mark.parametrize("align_px", [1, 32])
 @pytest.mark.parametrize("window", [{}, {"window_km": 3.0, "n_tiles": 4}])
-def test_boxes_hold_the_pixels_of_crops(scene_file: Path, window: dict[str, float]) -> None:
+def test_boxes_hold_the_pixels_of_crops(scene_file: Path, window: dict[str, float], align_px: int) -> None:
     scene, block = Scene.open(scene_file), _block()
-    found = read_large_tile([scene], block, SPEC, **window)
+    (found,) = large_tiles([scene], block, SPEC, **window, align_px=align_px)
     data, valid = _crops(scene, block, SPEC, **window)
-    assert found.left.shape == (144, window.get("n_tiles", 1))
-    edge, side = SPEC.context_px, SPEC.total_px
-    for left, top, crop, mask in zip(found.left.ravel(), found.top.ravel(), data, valid, strict=True):
-        rows, columns = slice(top - edge, top - edge + side), slice(left - edge, left - edge + side)
-        np.testing.assert_array_equal(found.data[:, rows, columns], crop)
-        np.testing.assert_array_equal(found.valid[rows, columns], mask)
+    assert found.number.tolist() == list(range(144 * int(window.get("n_tiles", 1))))
+    for number, (crop, mask) in enumerate(zip(data, valid, strict=True)):
+        pixels, known = _box(found, number)
+        np.testing.assert_array_equal(pixels, crop)
+        np.testing.assert_array_equal(known, mask)
 
 
 def test_a_large_tile_does_not_depend_on_the_grid_that_cuts_it(scene_file: Path) -> None:
     block = _block()
     whole = CellBlock(block.whole, 0, 0, block.cells)
-    one, other = (read_large_tile([Scene.open(scene_file)], b, SPEC) for b in (block, whole))
-    for name in ("data", "valid", "left", "top"):
+    ((one,), (other,)) = (large_tiles([Scene.open(scene_file)], b, SPEC) for b in (block, whole))
+    for name in ("data", "valid", "number", "left", "top"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -79,16 +87,40 @@ def test_scenes_in_other_projections_are_resampled_alike(scene_file: Path, tmp_p
             for band in (1, 2):
                 reproject(rasterio.band(source, band), rasterio.band(target, band))
     scene, block = Scene.open(moved), _block(grid_crs="EPSG:6933")
-    found = read_large_tile([scene], block, SPEC)
-    data, _ = _crops(scene, block, SPEC)
-    inner = slice(SPEC.context_px, SPEC.context_px + SPEC.size_px)
-    boxes = [
-        found.data[0, top : top + SPEC.size_px, left : left + SPEC.size_px]
-        for left, top in zip(found.left.ravel(), found.top.ravel(), strict=True)
-    ]
-    # Up to half a pixel apart, and smooth: the same place, though not the same samples of it.
-    means = np.array([box.mean() for box in boxes]), data[:, 0, inner, inner].mean(axis=(1, 2))
-    assert np.abs(means[0] - means[1]).max() < 1.0
+    (found,) = large_tiles([scene], block, SPEC, align_px=32)
+    data, valid = _crops(scene, block, SPEC)
+    pairs = [(*_box(found, number), data[number], valid[number]) for number in range(144)]
+    apart = np.array([np.abs(pixels.astype(float) - crop) for pixels, _, crop, _ in pairs])
+    # The same samples of the scene; where they lie between two whole numbers, rounding may decide for either.
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-3
+    for _, known, _, mask in pairs:
+        np.testing.assert_array_equal(known, mask)
+
+
+def test_where_grids_meet_each_tile_lies_on_its_own(tmp_path: Path) -> None:
+    """Pixels in degrees at 60 degrees of latitude, whose width changes by a hundredth within 40 km."""
+    path, degrees = tmp_path / "north.tif", 30 / 111_000
+    values = np.add.outer(np.arange(2200) // 4, np.arange(1200) // 3).astype(np.uint16)
+    profile = {"driver": "GTiff", "width": 1200, "height": 2200, "count": 1, "dtype": "uint16", "crs": "EPSG:4326"}
+    with rasterio.open(path, "w", transform=Affine(degrees, 0, 25, 0, -degrees, 60.4), **profile) as target:
+        target.write(values, 1)
+    scene, spec = Scene.open(path), tiles.TileSpec(size_px=32, resolution_m=30, context_px=16)
+    x, y = transform_xy("EPSG:4326", "EPSG:6933", np.array([25.05]), np.array([60.37]))
+    grid = CellGrid(_block(grid_crs="EPSG:6933").grid.crs, Affine(900, 0, float(x[0]), 0, -900, float(y[0])), 8, 24)
+    block = CellBlock(grid, 0, 0, 24)
+    data, _ = _crops(scene, block, spec)
+    found = list(large_tiles([scene], block, spec, align_px=8))
+    assert len(found) > 1
+    assert sorted(np.concatenate([tile.number for tile in found]).tolist()) == list(range(len(data)))
+    for tile in found:
+        apart = [np.abs(_box(tile, k)[0].astype(float) - data[k]).max() for k in tile.number.tolist()]
+        assert max(apart) <= 1
+    # What nobody asks for is not read.
+    wanted = np.zeros(len(data), dtype=bool)
+    wanted[found[0].number[0]] = True
+    (only,) = large_tiles([scene], block, spec, align_px=8, wanted=wanted)
+    np.testing.assert_array_equal(only.data, found[0].data)
 
 
 def test_blocks_hold_as_many_cells_as_pixels_ground_and_memory_allow() -> None:
@@ -111,8 +143,8 @@ def test_damaged_pixels_are_an_error_unless_somebody_is_told(scene_file: Path, t
     content[offset : offset + 2000] = b"\xff" * 2000
     damaged.write_bytes(content)
     with pytest.raises(RasterError, match=r"damaged\.tif"):
-        read_large_tile([Scene.open(damaged)], _block(), SPEC)
+        list(large_tiles([Scene.open(damaged)], _block(), SPEC))
     told: list[object] = []
-    found = read_large_tile([Scene.open(damaged)], _block(), SPEC, on_unreadable=told.append)
+    (found,) = large_tiles([Scene.open(damaged)], _block(), SPEC, on_unreadable=told.append)
     assert told
     assert not found.valid.all()

@@ -56,12 +56,12 @@ def test_a_seam_between_scenes_leaves_no_gap(raster: Raster, points: Points) -> 
     np.testing.assert_array_equal(batch.data[0, 0, 0], [1] * 25 + [2] * 15)
 
 
-def two_zones(raster: Raster, pixels: Noise) -> list[Path]:
+def two_zones(raster: Raster, pixels: Noise, dtype: str = "uint16") -> list[Path]:
     """Granules of UTM 36 and 37 that overlap about 36 degrees east, one with holes, both as imagery of one ground."""
     east = Transformer.from_crs("EPSG:4326", "EPSG:32736", always_xy=True).transform(36.0, -2.0)
     west = Transformer.from_crs("EPSG:4326", "EPSG:32737", always_xy=True).transform(36.0, -2.0)
     a, b = pixels(1, 2, 300, 300), pixels(2, 2, 300, 300)
-    a, b = np.where(a == 0, 1, a).astype("uint16"), np.where(b == 0, 1, b).astype("uint16")
+    a, b = np.where(a == 0, 1, a).astype(dtype), np.where(b == 0, 1, b).astype(dtype)
     a[:, np.random.default_rng(3).random((300, 300)) < 0.2] = 0
     one = raster("zone36", a, origin=(east[0] - 2000, east[1] + 1500), nodata=0)
     two = raster("zone37", b, origin=(west[0] - 1000, west[1] + 1500), crs="EPSG:32737", nodata=0)
@@ -87,8 +87,11 @@ def everything(tiles: TileSet, batch_size: int = 256) -> tuple[np.ndarray, np.nd
 
 @pytest.mark.parametrize("spec", [TileSpec(32, 10), TileSpec(24, 13.7), TileSpec(40, 6, context_px=3),
                                   TileSpec(20, 33, resampling="nearest")])  # fmt: skip
-def test_not_one_bit_depends_on_how_it_is_read(raster: Raster, points: Points, pixels: Noise, spec: TileSpec) -> None:
-    scenes = two_zones(raster, pixels)
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_not_one_bit_depends_on_how_it_is_read(
+    raster: Raster, points: Points, pixels: Noise, spec: TileSpec, dtype: str
+) -> None:
+    scenes = two_zones(raster, pixels, dtype)
     table = scattered(90, points)
     tiles = extract(scenes, table, spec)
     assert set(tiles.index["scene"]) == {"zone36", "zone37", ""}

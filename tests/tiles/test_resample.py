@@ -318,9 +318,9 @@ def test_tiles_together_are_the_tiles_alone() -> None:
         together = weigh(pixels, valid, start=start, ratio=ratio, band=band, size=size)
         close = nearest(pixels, valid, start=start, ratio=ratio, size=size)
         lattice = rng.uniform(5, 55, (6, 2, 3, 3))
-        through = gather(
-            pixels.swapaxes(0, 1).copy(), valid, lattice=lattice, samples=(2, 1), size=size, interpolate=True
-        )
+        whole = valid.all(axis=(1, 2))
+        options = {"samples": (2, 1), "size": size, "interpolate": True}
+        through = gather(pixels.swapaxes(0, 1).copy(), valid, whole=whole, lattice=lattice, **options)
         for i in range(6):
             one = np.s_[i : i + 1]
             alone = weigh(pixels[one], valid[one], start=(start[0][one], start[1][one]),
@@ -331,7 +331,7 @@ def test_tiles_together_are_the_tiles_alone() -> None:
                             ratio=(ratio[0][one], ratio[1][one]), size=size)  # fmt: skip
             for a, b in zip(close, alone, strict=True):
                 np.testing.assert_array_equal(a[one], b)
-            alone = gather(pixels[one].swapaxes(0, 1).copy(), valid[one], lattice=lattice[one], samples=(2, 1),
-                           size=size, interpolate=True)  # fmt: skip
+            own = {"whole": whole[one], "lattice": lattice[one]}
+            alone = gather(pixels[one].swapaxes(0, 1).copy(), valid[one], **own, **options)
             for a, b in zip(through, alone, strict=True):
                 np.testing.assert_array_equal(a[one], b)

@@ -1,5 +1,7 @@
 """What sharing the computation of a map costs in accuracy: three real places, features of clusters made both ways.
 
+    python bench/sharing.py [--quick]
+
 A ridge is fitted on features of crops, and a map applies it to features that were pooled out of large blocks. The two
 differ where the network reaches beyond the context. Here the tile of every
 cluster is cut out of the block of cells that it lies in, as a map cell's would be, and r² (squared Pearson) under
@@ -13,6 +15,8 @@ context, which favours all but "plain" alike. Intervals are 95% of a bootstrap o
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,17 +28,17 @@ import numpy as np
 
 from geopov import survey
 from geopov.features import Extractor, alignment_px, block_features, build, choose_context
-from geopov.grid import CellBlock, CellGrid, grid_corners, transform_xy
+from geopov.grid import CellGrid, transform_xy
 from geopov.raster import Scene
 from geopov.regression import SpatialBlocks, WelfareRidge, footprint_km
 from geopov.regression.nested import nested_ridge
 from geopov.regression.scores import compare, score
 from geopov.study import extract_features, open_scenes
 from geopov.study.cells import BLOCK_PX
-from geopov.study.large_tiles import block_side_cells, read_large_tile
+from geopov.study.large_tiles import block_side_cells, on_one_grid, read_large_tile
 from geopov.study.stages import scene_region
 from geopov.tiles import TileSpec
-from geopov.tiles.placement import place, unwrap
+from geopov.tiles.placement import place
 
 DATA = Path(os.environ.setdefault("GEOPOV_REAL_DATA", str(Path(__file__).resolve().parents[2] / "shared/data")))
 CELL_M = 2000.0
@@ -93,15 +97,18 @@ def places(*, quick: bool) -> Iterator[Place]:
     kinshasa = on_scenes(dhs("democratic_republic_of_congo"), landsat)
     # One tile as wide as the study's window of nine.
     seen = {"input_px": 128}
-    yield Place("Kinshasa", kinshasa, "asset_wealth", landsat, with_context(128, 38.2, seen), seen, 10)
+    for exact in (False, True):
+        spec = with_context(128, 38.2, seen, exact=exact)
+        yield Place(f"Kinshasa{', exact' * exact}", kinshasa, "asset_wealth", landsat, spec, seen, 10)
     if quick:
         return
     viirs = open_scenes([[str(DATA / "lesotho/viirs_nightlights.tif")]], nodata=-3.4028234663852886e38)
     lesotho = on_scenes(dhs("lesotho"), viirs)
     for input_px in (96, 224):
         seen = LIGHTS | {"input_px": input_px}
-        spec = with_context(24, 463, seen)
-        yield Place(f"Lesotho, {input_px} px", lesotho, "asset_wealth", viirs, spec, seen, 20)
+        for exact in (False, True):
+            spec = with_context(24, 463, seen, exact=exact)
+            yield Place(f"Lesotho, {input_px} px{', exact' * exact}", lesotho, "asset_wealth", viirs, spec, seen, 20)
     lights = open_scenes([[str(DATA / "malawi/ntl.tif")]])
     malawi = survey.lsms_clusters(
         "malawi_ihs5_2019",
@@ -109,13 +116,15 @@ def places(*, quick: bool) -> Iterator[Place]:
         locations=DATA / "malawi/householdgeovariables_ihs5.dta",
     )
     seen = LIGHTS | {"input_px": 224}
-    spec = with_context(16, 500, seen)
-    yield Place("Malawi, 224 px", on_scenes(malawi, lights), "log_consumption_mwk", lights, spec, seen, 20)
+    malawi = on_scenes(malawi, lights)
+    for exact in (False, True):
+        spec = with_context(16, 500, seen, exact=exact)
+        yield Place(f"Malawi, 224 px{', exact' * exact}", malawi, "log_consumption_mwk", lights, spec, seen, 20)
 
 
-def with_context(size_px: int, resolution_m: float, seen: dict[str, Any]) -> TileSpec:
-    """Tiles with as much context as is advised for the network."""
-    choice = choose_context({"name": NETWORK, **seen}, size_px=size_px)
+def with_context(size_px: int, resolution_m: float, seen: dict[str, Any], *, exact: bool = False) -> TileSpec:
+    """Tiles with as much context as is advised for the network, or as it can see."""
+    choice = choose_context({"name": NETWORK, **seen}, size_px=size_px, exact=exact)
     return TileSpec(size_px, resolution_m, context_px=choice.context_px)
 
 
@@ -126,54 +135,29 @@ def shared_features(place_: Place) -> dict[str, np.ndarray]:
     grid = CellGrid.from_bounds(tuple(points.total_bounds), cell_m=CELL_M)
     x, y = transform_xy("EPSG:4326", grid.crs, points.geometry.x.to_numpy(), points.geometry.y.to_numpy())
     column, row = (x - grid.transform.c) // CELL_M, (grid.transform.f - y) // CELL_M
-    side = block_side_cells(
-        spec,
-        cell_m=CELL_M,
-        block_px=BLOCK_PX,
-        n_tiles=1,
-        n_features=len(extractor.feature_names),
-    )
+    side = block_side_cells(spec, cell_m=CELL_M, block_px=BLOCK_PX, n_tiles=1, n_features=len(extractor.feature_names))
+    align_px = alignment_px(extractor, size_px=spec.size_px)
     found: dict[str, np.ndarray] = {}
     for block in grid.blocks(side):
         inside = (column >= block.columns[0]) & (column < block.columns[1])
         inside &= (row >= block.rows[0]) & (row < block.rows[1])
-        if inside.any():
-            found |= _of_block(place_, extractor, block, points[inside], scenes)
+        if not inside.any():
+            continue
+        # The block's own cells first, so that the large tile is the map's.
+        cells = transform_xy(grid.crs, "EPSG:4326", *(axis.ravel() for axis in block.whole.centres()))
+        there = points.geometry[inside]
+        lon, lat = np.concatenate([cells[0], there.x]), np.concatenate([cells[1], there.y])
+        names = points["cluster_id"].astype(str).to_numpy()[inside]
+        laid = place(scenes, lon, lat, spec)
+        for number in on_one_grid(laid):
+            tile = read_large_tile(scenes, laid, number, spec, align_px=align_px)
+            ours = tile.number >= len(cells[0])
+            rows = block_features(
+                extractor, tile.data, tile.valid, left=tile.left[ours], top=tile.top[ours], size_px=spec.size_px
+            )
+            known = ~np.isnan(rows).any(axis=1)
+            found |= dict(zip(names[tile.number[ours] - len(cells[0])][known], rows[known], strict=True))
     return found
-
-
-def _of_block(
-    place_: Place, extractor: Extractor, block: CellBlock, points: gpd.GeoDataFrame, scenes: list[Scene]
-) -> dict[str, np.ndarray]:
-    spec = place_.spec
-    # A cluster lies up to half a cell from the middle of its cell.
-    beside_px = int(np.ceil(CELL_M / 2 / spec.resolution_m)) + 2
-    wider = replace(spec, context_px=spec.context_px + beside_px)
-    align_px = alignment_px(extractor, size_px=spec.size_px)
-    large = read_large_tile(scenes, block, wider, align_px=align_px)
-    west, south, east, north = block.whole.bounds
-    middle = transform_xy(block.grid.crs, "EPSG:4326", np.array([(west + east) / 2]), np.array([(south + north) / 2]))
-    # What was cut off for alignment is less than what sides are rounded up to.
-    size_px = 32 * -(-max(large.data.shape[1:]) // 32)
-    laid = place(scenes, *middle, replace(spec, size_px=size_px, context_px=0))
-    scene = scenes[int(laid.scene[0])]
-    u, v = transform_xy("EPSG:4326", scene.crs, points.geometry.x.to_numpy(), points.geometry.y.to_numpy())
-    column = (unwrap(u, scene.files[0]) - laid.left[0]) / laid.dx[0]
-    row = (laid.top[0] - v) / laid.dy[0]
-    cut = (int(-place) % align_px for place in grid_corners(laid.left, laid.top, laid.dx, laid.dy)[0])
-    left, top = (
-        np.floor(at - spec.size_px / 2 + 0.5).astype(int) - less for at, less in zip((column, row), cut, strict=True)
-    )
-    # A cluster beside the scene has no crop either.
-    edge = spec.size_px + spec.context_px
-    fits = (np.minimum(left, top) >= spec.context_px) & (left + edge <= large.data.shape[2])
-    fits &= top + edge <= large.data.shape[1]
-    rows = np.full((len(left), len(extractor.feature_names)), np.nan, dtype=np.float32)
-    rows[fits] = block_features(
-        extractor, large.data, large.valid, left=left[fits], top=top[fits], size_px=spec.size_px
-    )
-    known = ~np.isnan(rows).any(axis=1)
-    return dict(zip(points["cluster_id"].astype(str)[known], rows[known], strict=True))
 
 
 def measure(place_: Place) -> dict[str, Any]:
@@ -219,19 +203,25 @@ def measure(place_: Place) -> dict[str, Any]:
     }
 
 
-def accuracy(*, quick: bool) -> dict[str, Any]:
-    """Print a table of all places; the largest difference, and every figure by place."""
+def main() -> None:
+    """Print a table of all places, and one JSON line: the largest difference, and every figure by place."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="Kinshasa only")
+    options = parser.parse_args()
     if not DATA.is_dir():
-        print(f"there is no folder {DATA}: accuracy on real clusters is left out; set GEOPOV_REAL_DATA.")
-        return {"r2_difference": None}
+        raise SystemExit(f"there is no folder {DATA}; set GEOPOV_REAL_DATA.")
     columns = ("context", "n", "train", "plain", "crops", "shared", "map")
     head = "".join(f"{column:>8}" for column in columns)
     print(f"\n{'r² under spatial blocks':28}{head}   map minus crops (95%)   features differ")
     found = {}
-    for place_ in places(quick=quick):
+    for place_ in places(quick=options.quick):
         row = found[place_.name] = measure(place_)
         sizes = "".join(f"{row[name]:8}" for name in ("context_px", "n", "n_train"))
         scores = "".join(f"{row[f'r2_{name}']:8.3f}" for name in ("plain", "crops", "shared", "map"))
         between = f"{row['map_minus_crops']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        print(f"{place_.name:28}{sizes}{scores}   {between}{row['feature_difference']:11.1%}", flush=True)
-    return {"r2_difference": max(abs(row["map_minus_crops"]) for row in found.values()), "real": found}
+        print(f"{place_.name:28}{sizes}{scores}   {between}{row['feature_difference']:11.2%}", flush=True)
+    print(json.dumps({"r2_difference": max(abs(row["map_minus_crops"]) for row in found.values()), "places": found}))
+
+
+if __name__ == "__main__":
+    main()
