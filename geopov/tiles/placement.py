@@ -135,10 +135,10 @@ def place_window(scenes: Sequence[Scene], window: Window, spec: TileSpec) -> Pla
 class _Grids:
     """Grids of the tiles that touch one scene, in its CRS.
 
-    Tiles without context lie on the scene's pixels where those are of the size asked for; elsewhere each is centred on
-    its point. What makes features with context depends on where pixels begin, by a quarter for some networks, so that
-    tiles with context share their grids there: pixels are counted from the CRS's origin, and their size in its units is
-    one of a ladder of sizes a hundredth apart. So is that of tiles within some degree of latitude of one another.
+    Tiles lie on the scene's pixels where those are of the size asked for. Elsewhere one without context is centred on
+    its point. Features with context depend on where pixels begin, by a quarter for some networks, so that tiles with
+    context share their grids: pixels are counted from the CRS's origin, and their size in its units is one of a ladder
+    of sizes a hundredth apart, the same for tiles within some degree of latitude of one another.
     """
 
     tile: np.ndarray

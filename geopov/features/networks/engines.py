@@ -22,6 +22,7 @@ from geopov._optional import is_available
 from geopov.errors import FeatureError
 from geopov.features._prefetch import prefetch
 from geopov.features.networks import onnx
+from geopov.features.networks.onnx import Forward
 
 __all__ = [
     "EngineName",
@@ -37,8 +38,6 @@ __all__ = [
 ]
 
 EngineName = Literal["auto", "eager", "fused", "onnxruntime", "cuda"]
-Forward = Callable[[torch.Tensor], npt.NDArray[np.float32]]
-"""Images (n, 3, y, x), float32 on the CPU, to features (n, n_features)."""
 
 # Pixels of one forward pass: on CPUs larger batches leave the caches and gain nothing, on GPUs smaller ones starve it.
 # ONNX Runtime's passes have one thread, so that a smaller batch keeps it busy.

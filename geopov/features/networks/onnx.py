@@ -15,9 +15,10 @@ from torch import nn
 
 from geopov._optional import require
 
-__all__ = ["for_any_side", "for_one_shape"]
+__all__ = ["Forward", "for_any_side", "for_one_shape"]
 
 Forward = Callable[[torch.Tensor], npt.NDArray[np.float32]]
+"""Images (n, 3, y, x), float32 on the CPU, to features (n, n_features) or to the network's final map."""
 
 
 def for_one_shape(network: nn.Module, sample: torch.Tensor) -> Forward:
